@@ -1,0 +1,21 @@
+"""The command group, and the one place where a `GtePgError` becomes a line on stderr."""
+
+from __future__ import annotations
+
+import click
+
+from gte_pg.errors import GtePgError
+
+
+class Commands(click.Group):
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except GtePgError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="gte-pg", prog_name="gte-pg")
+def main() -> None:
+    """Make any Postgres table searchable by meaning."""
