@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import click
 
+from gte_pg.cli.add import add
+from gte_pg.cli.init import init
+from gte_pg.cli.remove import remove
+from gte_pg.cli.retry import retry
+from gte_pg.cli.search import search
+from gte_pg.cli.status import status
+from gte_pg.cli.sync import sync
 from gte_pg.errors import GtePgError
 
 
@@ -19,3 +26,7 @@ class Commands(click.Group):
 @click.version_option(package_name="gte-pg", prog_name="gte-pg")
 def main() -> None:
     """Make any Postgres table searchable by meaning."""
+
+
+for command in (init, add, remove, sync, status, retry, search):
+    main.add_command(command)

@@ -1,1 +1,26 @@
+"""The database around the user's table: the gte schema, the registry, connections, adapters."""
+
 from __future__ import annotations
+
+from gte_pg.database.connect import Connection, connect, engine
+from gte_pg.database.embedded import start_embedded
+from gte_pg.database.registry import Registered, forget, load, load_all, register
+from gte_pg.database.run import run
+from gte_pg.database.schema import ensure_schema
+from gte_pg.database.table import Table, find_table
+
+__all__ = [
+    "Connection",
+    "Registered",
+    "Table",
+    "connect",
+    "engine",
+    "ensure_schema",
+    "find_table",
+    "forget",
+    "load",
+    "load_all",
+    "register",
+    "run",
+    "start_embedded",
+]

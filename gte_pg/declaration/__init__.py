@@ -1,1 +1,36 @@
+"""What a user declares, and the SQL that follows from it. Pure: nothing here opens a connection."""
+
 from __future__ import annotations
+
+from gte_pg.declaration.capture import create_capture, drop_capture
+from gte_pg.declaration.columns import add_columns, drop_columns
+from gte_pg.declaration.declaration import Declaration, KeyColumn, Storage
+from gte_pg.declaration.indexes import (
+    create_pending_index,
+    create_search_indexes,
+    dense_index_name,
+    token_index_name,
+)
+from gte_pg.declaration.key import key_join, key_order, key_text
+from gte_pg.declaration.text import join_texts, row_hash, row_text, text_hash
+
+__all__ = [
+    "Declaration",
+    "KeyColumn",
+    "Storage",
+    "add_columns",
+    "create_capture",
+    "create_pending_index",
+    "create_search_indexes",
+    "dense_index_name",
+    "drop_capture",
+    "drop_columns",
+    "join_texts",
+    "key_join",
+    "key_order",
+    "key_text",
+    "row_hash",
+    "row_text",
+    "text_hash",
+    "token_index_name",
+]

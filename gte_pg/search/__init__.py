@@ -1,1 +1,32 @@
+"""Search: a query's vectors, the statement, and its answer."""
+
 from __future__ import annotations
+
+from gte_pg.search.query import (
+    MOST_INDEXED_ROWS,
+    QueryVectors,
+    Weights,
+    check_limit,
+    encode_query,
+)
+from gte_pg.search.search import Hit, search
+from gte_pg.search.statement import (
+    Parameters,
+    key_columns,
+    search_statement,
+    stored_statement,
+)
+
+__all__ = [
+    "MOST_INDEXED_ROWS",
+    "Hit",
+    "Parameters",
+    "QueryVectors",
+    "Weights",
+    "check_limit",
+    "encode_query",
+    "key_columns",
+    "search",
+    "search_statement",
+    "stored_statement",
+]

@@ -1,1 +1,19 @@
+"""Sync: claim, read, encode, write back; and how far it is."""
+
 from __future__ import annotations
+
+from gte_pg.sync.failures import retry_failures
+from gte_pg.sync.status import Status, status
+from gte_pg.sync.sync import Progress, sync_once, watch
+from gte_pg.sync.worker import Round, Worker
+
+__all__ = [
+    "Progress",
+    "Round",
+    "Status",
+    "Worker",
+    "retry_failures",
+    "status",
+    "sync_once",
+    "watch",
+]

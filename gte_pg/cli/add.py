@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import click
+
+from gte_pg.cli.database import dsn_option
+from gte_pg.database import connect, engine, ensure_schema, find_table, load_all, run
+from gte_pg.declaration import Declaration, Storage
+from gte_pg.errors import DatabaseError
+from gte_pg.install import add_statements
+from gte_pg.models import identify
+
+
+@click.command()
+@click.argument("table")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    required=True,
+    help="A column whose text is encoded; several, or several with commas, are joined by a newline.",
+)
+@click.option("--model", required=True, help="A known model's name, or a model's directory.")
+@click.option("--name", default="embedding", show_default=True, help="The embedding's column.")
+@click.option("--dimensions", type=int, help="Keep so many dimensions (elastic models only).")
+@click.option(
+    "--storage",
+    type=click.Choice(["vector", "halfvec"]),
+    default="vector",
+    show_default=True,
+    help="vector: float32, exact. halfvec: half the size, scores within 0.002.",
+)
+@dsn_option
+def add(
+    table: str,
+    sources: tuple[str, ...],
+    model: str,
+    name: str,
+    dimensions: int | None,
+    storage: Storage,
+    dsn: str,
+) -> None:
+    """Put an embedding on an existing TABLE, written as in SQL: articles, app."My Table".
+
+    Adds its columns, triggers and work list in one transaction, without rewriting the table. Every
+    row with text is then pending: run gte-pg sync.
+    """
+    identity = identify(model)
+    with connect(dsn) as connection:
+        found = find_table(connection, table)
+        declaration = Declaration.of_model(
+            identity,
+            schema=found.schema,
+            table=found.name,
+            key=found.key,
+            source=found.resolve_sources(sources),
+            name=name,
+            dimensions=dimensions,
+            storage=storage,
+        )
+        there = [one.declaration.name for one in load_all(connection, table)]
+        if name in there:
+            raise DatabaseError(
+                f"the table {table} already has an embedding called {name!r}: remove it first "
+                f"(gte-pg remove {table} --name {name}) or give this one another --name"
+            )
+        taken = set(declaration.columns) & set(found.columns)
+        if taken:
+            raise DatabaseError(
+                f"the table {table} already has a column {taken.pop()!r}: give the embedding "
+                "another --name"
+            )
+    with engine(dsn).begin() as transaction:
+        ensure_schema(transaction)
+        for statement in add_statements(declaration):
+            run(transaction, statement)
+    click.echo(
+        f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync", err=True
+    )

@@ -1,0 +1,78 @@
+"""How a sync shows itself: a bar on a terminal, JSON Lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+from gte_pg.sync import Progress
+
+
+def show(title: str, progress: Iterable[Progress]) -> Progress:
+    """Show the progress of one embedding as it comes and return its last value."""
+    if sys.stderr.isatty():
+        return _show_bar(title, progress)
+    return _show_lines(title, progress)
+
+
+def _show_bar(title: str, progress: Iterable[Progress]) -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    last = Progress("done", 0)
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"encoding {title}", total=None, rate="")
+        for last in progress:
+            rate = last.encoded / max(time.monotonic() - started, 1e-9)
+            # Rows that came in meanwhile are encoded too.
+            total = max(last.pending, last.encoded + last.failed)
+            bar.update(task, total=total, completed=last.encoded + last.failed)
+            if last.stage == "encoding":
+                bar.update(
+                    task, rate=f"{rate:,.0f} rows/s" if last.encoded else "loading the model"
+                )
+            if last.stage == "indexing":
+                bar.update(task, description=f"building the index {last.index}")
+            if last.stage == "done":
+                bar.update(task, description=title)
+    return last
+
+
+def _show_lines(title: str, progress: Iterable[Progress]) -> Progress:
+    started = time.monotonic()
+    last = Progress("done", 0)
+    for last in progress:
+        line = {
+            "table": title,
+            "stage": last.stage,
+            "pending": last.pending,
+            "encoded": last.encoded,
+            "failed": last.failed,
+            "left": last.left,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        if last.index:
+            line["index"] = last.index
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+    return last

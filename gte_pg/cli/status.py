@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gte_pg.cli.database import dsn_option
+from gte_pg.database import connect, load_all
+from gte_pg.sync import status as count
+
+
+@click.command()
+@click.option("--table", help="Only this table.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object an embedding.")
+@dsn_option
+def status(table: str | None, as_json: bool, dsn: str) -> None:
+    """Show for every embedding how many rows are encoded, pending and failed."""
+    grid = Table(
+        "table", "embedding", "rows", "encoded", "pending", "failed", "parked", "generation"
+    )
+    with connect(dsn) as connection:
+        for registered in load_all(connection, table):
+            declaration = registered.declaration
+            found = count(connection, registered)
+            written = declaration.relation.as_string()
+            if as_json:
+                names = {"table": written, "embedding": declaration.name}
+                model = {"model": declaration.model, "generation": declaration.generation}
+                click.echo(json.dumps(names | dataclasses.asdict(found) | model))
+            numbers = (found.rows, found.encoded, found.pending, found.failed, found.parked)
+            grid.add_row(written, declaration.name, *map(str, numbers), declaration.generation)
+    if not as_json:
+        Console().print(grid)

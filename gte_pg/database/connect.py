@@ -1,0 +1,47 @@
+"""Connections: psycopg's for reading and for the workers, SQLAlchemy's for schema changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from psycopg import sql
+
+from gte_pg.errors import DatabaseError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(dsn: str) -> Connection:
+    """Open an autocommit connection on which pgvector's types are found; blocks until connected."""
+    try:
+        connection = psycopg.connect(dsn, autocommit=True, application_name="gte-pg")
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
+        ) from error
+    find_vector_types(connection)
+    return connection
+
+
+def find_vector_types(connection: Connection) -> None:
+    """Put pgvector's schema at the end of the search path, where it lies outside of it."""
+    row = connection.execute(
+        "SELECT nspname, current_setting('search_path') FROM pg_extension "
+        "JOIN pg_namespace n ON n.oid = extnamespace "
+        "WHERE extname = 'vector' AND NOT nspname = ANY (current_schemas(true))"
+    ).fetchone()
+    if row:
+        schema, path = row
+        wanted = ", ".join(filter(None, (str(path), sql.Identifier(str(schema)).as_string())))
+        connection.execute("SELECT set_config('search_path', %s, false)", (wanted,))
+
+
+def engine(dsn: str) -> sqlalchemy.Engine:
+    """Return an engine that opens one connection at a time to `dsn`, for schema changes."""
+    return sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(dsn, application_name="gte-pg"),
+        poolclass=sqlalchemy.NullPool,
+    )

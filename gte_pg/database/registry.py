@@ -1,0 +1,120 @@
+"""The registry: which embeddings the tables of this database have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from psycopg import sql
+
+from gte_pg.database.connect import Connection
+from gte_pg.database.table import find_table
+from gte_pg.declaration import Declaration, Storage
+from gte_pg.errors import DatabaseError
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A declaration that stands in the registry, under its id there."""
+
+    id: int
+    declaration: Declaration
+
+
+def register(
+    declaration: Declaration, *, search_statement: str, exact_statement: str
+) -> sql.Composed:
+    """Return the statement that records a declaration and the statements that search it."""
+    values: dict[str, object] = {
+        "name": declaration.name,
+        "source": list(declaration.source),
+        "model": declaration.model,
+        "generation": declaration.generation,
+        "dimensions": declaration.dimensions,
+        "sparse_dimensions": declaration.sparse_dimensions,
+        "storage": declaration.storage,
+        "impact_step": declaration.impact_step,
+        "search_statement": search_statement,
+        "exact_statement": exact_statement,
+    }
+    return sql.SQL("INSERT INTO gte.embedding (relation, {}) VALUES ({}::regclass, {})").format(
+        sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.Literal(declaration.relation.as_string()),
+        sql.SQL(", ").join(map(sql.Literal, values.values())),
+    )
+
+
+def forget(declaration: Declaration) -> sql.Composed:
+    """Return the statement that takes a declaration out of the registry, its leases with it."""
+    return sql.SQL(
+        "DELETE FROM gte.embedding WHERE relation = to_regclass({}) AND name = {}"
+    ).format(sql.Literal(declaration.relation.as_string()), sql.Literal(declaration.name))
+
+
+# A table that was dropped leaves its row behind: it no longer joins with pg_class.
+_LOAD = """
+SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS written,
+       e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions, e.storage,
+       e.impact_step::float8
+FROM gte.embedding e JOIN pg_class c ON c.oid = e.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE %(table)s::oid IS NULL OR e.relation = %(table)s::oid
+ORDER BY e.id
+"""
+
+
+def load_all(connection: Connection, table: str | None = None) -> list[Registered]:
+    """Return every embedding of the database, or those of `table` (written as in SQL)."""
+    oid = find_table(connection, table).oid if table is not None else None
+    if connection.execute("SELECT to_regclass('gte.embedding')").fetchone() == (None,):
+        return []
+    rows = connection.execute(_LOAD, {"table": oid}).fetchall()
+    return [_registered(connection, row) for row in rows]
+
+
+def load(connection: Connection, table: str, name: str | None = None) -> Registered:
+    """Return the embedding of `table` called `name`, or its only one."""
+    found = load_all(connection, table)
+    names = [entry.declaration.name for entry in found]
+    if not found:
+        raise DatabaseError(
+            f"the table {table} has no embedding; make one: gte-pg add {table} --source COLUMN"
+        )
+    if name is None and len(found) > 1:
+        raise DatabaseError(
+            f"the table {table} has {len(found)} embeddings ({', '.join(names)}): "
+            "say which with --name"
+        )
+    for entry in found:
+        if name in (None, entry.declaration.name):
+            return entry
+    raise DatabaseError(
+        f"the table {table} has no embedding called {name!r}; it has {', '.join(names)}"
+    )
+
+
+def _registered(connection: Connection, row: tuple[Any, ...]) -> Registered:
+    identifier, written, name, source, model, generation, *sizes, storage, step = row
+    dimensions, sparse_dimensions = sizes
+    table = find_table(connection, written)
+    missing = [column for column in source if column not in table.columns]
+    if missing:
+        raise DatabaseError(
+            f"the embedding {name!r} of {written} is declared on the column {missing[0]!r}, which is "
+            "no longer there. If it was renamed, remove the embedding and add it with the new name"
+        )
+    return Registered(
+        id=identifier,
+        declaration=Declaration(
+            schema=table.schema,
+            table=table.name,
+            key=table.key,
+            source=tuple(source),
+            name=name,
+            model=model,
+            generation=generation,
+            dimensions=dimensions,
+            sparse_dimensions=sparse_dimensions,
+            storage=cast("Storage", storage),
+            impact_step=step,
+        ),
+    )

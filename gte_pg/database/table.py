@@ -1,0 +1,90 @@
+"""What the database says of a table: its name, its primary key, its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from gte_pg.database.connect import Connection
+from gte_pg.declaration import KeyColumn
+from gte_pg.errors import DatabaseError, DeclarationError
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    oid: int
+    schema: str
+    name: str
+    key: tuple[KeyColumn, ...]
+    columns: tuple[str, ...]
+    generated: frozenset[str]
+
+    def resolve_sources(self, written: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the source columns from how a user wrote them: a plain name, or several with commas."""
+        sources: list[str] = []
+        for word in written:
+            names = [word] if word in self.columns else [part.strip() for part in word.split(",")]
+            sources.extend(names)
+        for name in sources:
+            if name not in self.columns:
+                raise DeclarationError(
+                    f"the table {self.name!r} has no column {name!r}; "
+                    f"its columns are {', '.join(self.columns)}"
+                )
+            if name in self.generated:
+                raise DeclarationError(
+                    f"the column {name!r} of {self.name!r} is generated: a trigger cannot see its new "
+                    "value. Name the columns that it is generated from"
+                )
+        return tuple(sources)
+
+
+_FIND_TABLE = """
+SELECT c.oid::int8, n.nspname, c.relname, c.relkind
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%s)
+"""
+
+_COLUMNS = """
+SELECT attname, attgenerated <> ''
+FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+
+_PRIMARY_KEY = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_index i
+CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indrelid = %s AND i.indisprimary
+ORDER BY k.place
+"""
+
+
+def find_table(connection: Connection, written: str) -> Table:
+    """Return the table that `written` names, as SQL would read it (quotes, schema, search path)."""
+    try:
+        row = connection.execute(_FIND_TABLE, (written,)).fetchone()
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"{written!r} is not a table name: {str(error).splitlines()[0]}. "
+            'Write it as in SQL: articles, app.articles, "My Table"'
+        ) from error
+    if row is None:
+        raise DatabaseError(
+            f"there is no table {written} in this database"
+            + (f'; if its name has capitals, write "{written}" in quotes' if written else "")
+        )
+    oid, schema, name, kind = row
+    if kind not in ("r", "p"):
+        raise DatabaseError(f"{written} is not a table: embeddings need a table to add columns to")
+    columns = connection.execute(_COLUMNS, (oid,)).fetchall()
+    key = connection.execute(_PRIMARY_KEY, (oid,)).fetchall()
+    return Table(
+        oid=int(str(oid)),
+        schema=str(schema),
+        name=str(name),
+        key=tuple(KeyColumn(str(column), str(kind)) for column, kind in key),
+        columns=tuple(str(column) for column, _ in columns),
+        generated=frozenset(str(column) for column, generated in columns if generated),
+    )

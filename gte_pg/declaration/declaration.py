@@ -1,0 +1,170 @@
+"""`Declaration`: one embedding on one table, with everything resolved that SQL needs to know.
+
+The ORM makes one from a mapped class, `gte-pg add` from the catalogue of the database, and the
+registry stores it. Columns, triggers, indexes and statements all follow from this one value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import sql
+
+from gte_pg.declaration.names import MAX_NAME_BYTES, object_name
+from gte_pg.errors import DeclarationError, ModelError
+from gte_pg.models import ModelIdentity
+
+Storage = Literal["vector", "halfvec"]
+
+_LONGEST_SUFFIX = "_pending"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """A column of the table's key and its type as SQL spells it (`bigint`, `character(3)`)."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One embedding: the text of `source` columns, encoded by `model`, stored in column `name`.
+
+    `generation` names everything that decides the vectors (model and its revision, precision,
+    dimensions, truncation): vectors of two generations are never compared. `sparse_dimensions` is
+    None for a model without token weights: the embedding then has no sparse column.
+    `impact_step` is the width of an impact bucket of the token index.
+    """
+
+    schema: str | None
+    table: str
+    key: tuple[KeyColumn, ...]
+    source: tuple[str, ...]
+    name: str
+    model: str
+    generation: str
+    dimensions: int
+    sparse_dimensions: int | None
+    storage: Storage = "vector"
+    impact_step: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise DeclarationError(
+                f"the embedding {self.name!r} of {self.table!r} has no source column: "
+                "name at least one column whose text is to be encoded"
+            )
+        if len(set(self.source)) != len(self.source):
+            raise DeclarationError(
+                f"the embedding {self.name!r} of {self.table!r} names a source column twice: "
+                f"{', '.join(self.source)}"
+            )
+        if not self.key:
+            raise DeclarationError(
+                f"the table {self.table!r} has no primary key; gte-pg finds rows again by it: "
+                f"ALTER TABLE … ADD PRIMARY KEY (…) first"
+            )
+        if not self.name or len((self.name + _LONGEST_SUFFIX).encode()) > MAX_NAME_BYTES:
+            raise DeclarationError(
+                f"the embedding name {self.name!r} must have 1 to "
+                f"{MAX_NAME_BYTES - len(_LONGEST_SUFFIX)} bytes: its columns are named after it"
+            )
+        if self.storage not in ("vector", "halfvec"):
+            raise DeclarationError(f"storage is 'vector' or 'halfvec', not {self.storage!r}")
+        overlap = {*self.source, *(column.name for column in self.key)} & set(self.columns)
+        if overlap:
+            raise DeclarationError(
+                f"the embedding {self.name!r} of {self.table!r} would use the column "
+                f"{overlap.pop()!r}, which is one of its sources or key columns: "
+                "give the embedding another name"
+            )
+
+    @classmethod
+    def of_model(
+        cls,
+        model: ModelIdentity,
+        *,
+        schema: str | None,
+        table: str,
+        key: tuple[KeyColumn, ...],
+        source: tuple[str, ...],
+        name: str,
+        dimensions: int | None = None,
+        storage: Storage = "vector",
+    ) -> Declaration:
+        """Declare an embedding by `model`, with as many of its dimensions as asked for (default: all)."""
+        dimensions = model.dimensions if dimensions is None else dimensions
+        low, high = model.elastic or (model.dimensions, model.dimensions)
+        if not low <= dimensions <= high:
+            allowed = (
+                f"{low} to {high} dimensions" if low < high else f"{high} dimensions, no other"
+            )
+            raise DeclarationError(
+                f"{model.name} cannot give vectors of {dimensions} dimensions: it was trained for "
+                f"{allowed}"
+            )
+        return cls(
+            schema=schema,
+            table=table,
+            key=key,
+            source=source,
+            name=name,
+            model=model.name,
+            generation=f"{model.fingerprint}/float32/{dimensions}",
+            dimensions=dimensions,
+            sparse_dimensions=model.sparse_dimensions,
+            storage=storage,
+            impact_step=model.impact_step,
+        )
+
+    def check_model(self, model: ModelIdentity) -> None:
+        """Raise ModelError unless `model` is the one that this embedding's vectors come from."""
+        if not self.generation.startswith(f"{model.fingerprint}/"):
+            raise ModelError(
+                f"the embedding {self.name!r} of {self.table!r} holds vectors of "
+                f"{self.generation!r}, but the model {self.model!r} is now {model.fingerprint!r}: "
+                "its files have changed. Put the old files back, or remove the embedding and add it "
+                "with the new model"
+            )
+
+    @property
+    def has_sparse(self) -> bool:
+        return self.sparse_dimensions is not None
+
+    @property
+    def dense_column(self) -> str:
+        return self.name
+
+    @property
+    def sparse_column(self) -> str:
+        return f"{self.name}_sparse"
+
+    @property
+    def hash_column(self) -> str:
+        return f"{self.name}_hash"
+
+    @property
+    def pending_column(self) -> str:
+        return f"{self.name}_pending"
+
+    @property
+    def vector_columns(self) -> tuple[str, ...]:
+        """The columns that are filled together: dense, sparse where there is one, hash."""
+        sparse = (self.sparse_column,) if self.has_sparse else ()
+        return (self.dense_column, *sparse, self.hash_column)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the embedding adds to the table."""
+        return (*self.vector_columns, self.pending_column)
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The table as SQL names it: quoted, with its schema where one is known."""
+        return sql.Identifier(*filter(None, (self.schema, self.table)))
+
+    def object_name(self, what: str) -> str:
+        """The name of an object that belongs to this embedding, at most 63 bytes."""
+        return object_name(self.table, self.name, what)

@@ -1,0 +1,63 @@
+"""The indexes of an embedding: the work list of the workers, and the two legs of a search."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from gte_pg.declaration.declaration import Declaration
+
+# The opclass, the operator `<#>` (negative inner product) and the sign of the score belong together:
+# vectors are stored normalised, so the inner product is the dense score itself.
+_OPERATOR_CLASS = {"vector": "vector_ip_ops", "halfvec": "halfvec_ip_ops"}
+
+
+def dense_index_name(declaration: Declaration) -> str:
+    return declaration.object_name("dense")
+
+
+def token_index_name(declaration: Declaration) -> str:
+    return declaration.object_name("tokens")
+
+
+def create_pending_index(declaration: Declaration) -> sql.Composed:
+    """Create the partial index that is the workers' queue: empty when nothing is to be done."""
+    pending = sql.Identifier(declaration.pending_column)
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({}, {}) WHERE {} IS NOT NULL").format(
+        sql.Identifier(declaration.object_name("pending")),
+        declaration.relation,
+        pending,
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in declaration.key),
+        pending,
+    )
+
+
+def create_search_indexes(
+    declaration: Declaration, *, concurrently: bool = False
+) -> dict[str, sql.Composed]:
+    """Return, by the name of the index, the HNSW index of the dense leg and the GIN index of the token leg.
+
+    Without `concurrently` building one blocks writes to the table; with it, it cannot run in a
+    transaction. After a backfill they build an order of magnitude faster than they grow row by row.
+    """
+    indexes = {
+        dense_index_name(declaration): sql.SQL("USING hnsw ({} {})").format(
+            sql.Identifier(declaration.dense_column),
+            sql.SQL(_OPERATOR_CLASS[declaration.storage]),
+        )
+    }
+    if declaration.has_sparse:
+        # An expression index cannot drift from its column. Every query scans the pending list of a
+        # GIN index, so it is kept short (in kB).
+        indexes[token_index_name(declaration)] = sql.SQL(
+            "USING gin (gte.sparse_keys({}, {}::real)) "
+            "WITH (fastupdate = on, gin_pending_list_limit = 512)"
+        ).format(sql.Identifier(declaration.sparse_column), sql.Literal(declaration.impact_step))
+    return {
+        name: sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {} {}").format(
+            sql.SQL("CONCURRENTLY " if concurrently else ""),
+            sql.Identifier(name),
+            declaration.relation,
+            method,
+        )
+        for name, method in indexes.items()
+    }

@@ -1,0 +1,12 @@
+"""Putting an embedding on a table and taking it off: every statement, in order."""
+
+from __future__ import annotations
+
+from gte_pg.install.install import (
+    add_statements,
+    attach_statements,
+    detach_statements,
+    remove_statements,
+)
+
+__all__ = ["add_statements", "attach_statements", "detach_statements", "remove_statements"]

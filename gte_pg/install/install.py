@@ -1,0 +1,62 @@
+"""What declaring an embedding does to a database, as statements that the caller runs in one
+transaction, after `ensure_schema`.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from gte_pg.database import forget, register
+from gte_pg.declaration import (
+    Declaration,
+    add_columns,
+    create_capture,
+    create_pending_index,
+    create_search_indexes,
+    drop_capture,
+    drop_columns,
+)
+from gte_pg.search import stored_statement
+
+
+def add_statements(declaration: Declaration) -> list[sql.Composed]:
+    """Return the statements that put an embedding on a table that has rows.
+
+    Every row becomes pending. The search indexes are left to `gte-pg sync`, which builds them when
+    the vectors are there: an order of magnitude faster than row by row. ALTER TABLE needs the table
+    for itself for a moment, but rewrites nothing.
+    """
+    return [
+        *add_columns(declaration),
+        create_pending_index(declaration),
+        *create_capture(declaration),
+        _register(declaration),
+    ]
+
+
+def attach_statements(declaration: Declaration) -> list[sql.Composed]:
+    """Return the statements that complete a new, empty table which already has the columns."""
+    return [
+        create_pending_index(declaration),
+        *create_search_indexes(declaration).values(),
+        *create_capture(declaration),
+        _register(declaration),
+    ]
+
+
+def remove_statements(declaration: Declaration) -> list[sql.Composed]:
+    """Return the statements that take an embedding off its table: vectors, indexes, triggers."""
+    return [*detach_statements(declaration), drop_columns(declaration)]
+
+
+def detach_statements(declaration: Declaration) -> list[sql.Composed]:
+    """Return the statements that go before a table with an embedding is dropped."""
+    return [*drop_capture(declaration), forget(declaration)]
+
+
+def _register(declaration: Declaration) -> sql.Composed:
+    return register(
+        declaration,
+        search_statement=stored_statement(declaration),
+        exact_statement=stored_statement(declaration, exact=True),
+    )

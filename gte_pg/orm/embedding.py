@@ -1,0 +1,128 @@
+"""`Embedding`: what a user writes into a `Table(...)` or a mapped class.
+
+It adds the columns, and when the table is created or dropped, what belongs to them in the database.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import sqlalchemy as sa
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import SchemaItem
+
+from gte_pg.database import ensure_schema, run
+from gte_pg.declaration import Declaration, KeyColumn, Storage
+from gte_pg.errors import DeclarationError
+from gte_pg.install import attach_statements, detach_statements
+from gte_pg.models import identify
+
+_INFO_KEY = "gte_pg"
+
+
+class Embedding(SchemaItem):
+    """An embedding of the text of `source` columns, in a column called `name`.
+
+    Several columns are joined by a newline. In a mapped class the name is the attribute's; in a
+    `Table(...)` it stands after the columns that it names. `encode="flush"` encodes what the ORM
+    writes before it is written; `"deferred"` leaves everything to `gte-pg sync`. Raises
+    DeclarationError for what can be known to be wrong, ModelError for an unknown model.
+
+        Table("articles", metadata,
+            Column("id", Integer, primary_key=True), Column("title", Text),
+            Embedding("title", name="embedding", model="gte-multilingual-base"))
+    """
+
+    __visit_name__ = "gte_pg_embedding"
+
+    def __init__(
+        self,
+        *source: str,
+        model: str,
+        name: str = "embedding",
+        dimensions: int | None = None,
+        storage: Storage = "vector",
+        encode: Literal["flush", "deferred"] = "flush",
+    ) -> None:
+        if encode not in ("flush", "deferred"):
+            raise DeclarationError(f"encode is 'flush' or 'deferred', not {encode!r}")
+        self.source = source
+        self.model = identify(model)
+        self.name = name
+        self.dimensions = dimensions
+        self.storage = storage
+        self.encode = encode
+
+    def declaration(self, table: sa.Table) -> Declaration:
+        """Return the declaration of this embedding on `table`."""
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        key = tuple(
+            KeyColumn(column.name, column.type.compile(dialect)) for column in table.primary_key
+        )
+        return Declaration.of_model(
+            self.model,
+            schema=table.schema,
+            table=table.name,
+            key=key,
+            source=self.source,
+            name=self.name,
+            dimensions=self.dimensions,
+            storage=self.storage,
+        )
+
+    def columns(self) -> dict[str, sa.Column[Any]]:
+        """Return new columns for this embedding, by name."""
+        width = self.model.dimensions if self.dimensions is None else self.dimensions
+        kinds: dict[str, Any] = {
+            self.name: (HALFVEC if self.storage == "halfvec" else VECTOR)(width),
+            f"{self.name}_sparse": SPARSEVEC(self.model.sparse_dimensions),
+            f"{self.name}_hash": sa.LargeBinary(),
+            f"{self.name}_pending": sa.DateTime(timezone=True),
+        }
+        if self.model.sparse_dimensions is None:
+            del kinds[f"{self.name}_sparse"]
+        columns = {name: sa.Column(name, kind, nullable=True) for name, kind in kinds.items()}
+        columns[f"{self.name}_pending"].server_default = sa.DefaultClause(sa.func.now())
+        return columns
+
+    def _set_parent(self, parent: Any, **_: Any) -> None:
+        """Attach to a table; SQLAlchemy calls this for every item of a `Table(...)`."""
+        table = cast("sa.Table", parent)
+        names = {column.name for column in table.columns}
+        for source in self.source:
+            if source not in names:
+                raise DeclarationError(
+                    f"the embedding {self.name!r} of {table.name!r} names the column {source!r}, which "
+                    f"the table does not have above it; it has {', '.join(sorted(names))}"
+                )
+        embeddings = table.metadata.info.setdefault(_INFO_KEY, {}).setdefault(table.key, {})
+        if self.name in embeddings:
+            raise DeclarationError(f"{table.name!r} has two embeddings called {self.name!r}")
+        self.declaration(table)
+        for name, column in self.columns().items():
+            if name not in names:
+                table.append_column(column)
+        embeddings[self.name] = self
+        sa.event.listen(table, "before_create", self._before_create)
+        sa.event.listen(table, "after_create", self._after_create)
+        sa.event.listen(table, "before_drop", self._before_drop)
+
+    def _before_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
+        ensure_schema(connection)
+
+    def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
+        for statement in attach_statements(self.declaration(target)):
+            run(connection, statement)
+
+    def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
+        for statement in detach_statements(self.declaration(target)):
+            run(connection, statement)
+
+
+def embeddings_of(table: sa.FromClause) -> dict[str, Embedding]:
+    """Return the embeddings declared on a table, by name; empty where there are none."""
+    if not isinstance(table, sa.Table):
+        return {}
+    declared = table.metadata.info.get(_INFO_KEY, {}).get(table.key, {})
+    return cast("dict[str, Embedding]", declared)

@@ -1,0 +1,97 @@
+"""Encoding in the flush: what the ORM is about to write is encoded first, in one batch a model.
+
+It is a convenience, not what keeps vectors right: the triggers do that. Whatever is missed here (a
+value that only the database knows, a bulk statement) is pending and done by `gte-pg sync`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from pgvector import SparseVector
+from sqlalchemy.orm import InstanceState, Mapper, Session
+
+from gte_pg.declaration import Declaration, join_texts, text_hash
+from gte_pg.encoder import load_encoder
+from gte_pg.orm.embedding import Embedding, embeddings_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """An object whose source text is new, and the embedding that is due for it."""
+
+    entity: Any
+    attributes: dict[str, str]
+    declaration: Declaration
+    text: str
+
+    def store(self, values: dict[str, object]) -> None:
+        for column, value in values.items():
+            setattr(self.entity, self.attributes[column], value)
+
+
+@sa.event.listens_for(Session, "before_flush")
+def encode_in_flush(session: Session, *_: object) -> None:
+    """Encode the new and changed texts of the session's objects. Blocks while it encodes."""
+    due: dict[tuple[str, int], list[_Due]] = defaultdict(list)
+    for entity in [*session.new, *session.dirty]:
+        for one in _due(entity):
+            due[one.declaration.model, one.declaration.dimensions].append(one)
+    for (model, dimensions), group in due.items():
+        encoder = load_encoder(model)
+        group[0].declaration.check_model(encoder.identity)
+        encoded = encoder.encode([one.text for one in group], dimensions=dimensions)
+        for place, one in enumerate(group):
+            declaration = one.declaration
+            values: dict[str, object] = {
+                declaration.dense_column: encoded.dense[place].tolist(),
+                declaration.hash_column: text_hash(declaration.generation, one.text),
+                declaration.pending_column: None,
+            }
+            if encoded.sparse is not None:
+                indices, weights = encoded.sparse[place]
+                values[declaration.sparse_column] = SparseVector(
+                    dict(zip(indices.tolist(), weights.tolist(), strict=True)),
+                    encoded.sparse.dimensions,
+                )
+            one.store(values)
+
+
+def _due(entity: Any) -> list[_Due]:
+    """Return what is due for one object; an object without text gets its vectors emptied."""
+    state: InstanceState[Any] = sa.inspect(entity)
+    found = []
+    for table in state.mapper.tables:
+        for embedding in embeddings_of(table).values():
+            assert isinstance(table, sa.Table)
+            one = _due_of(entity, state, table, embedding)
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def _due_of(
+    entity: Any, state: InstanceState[Any], table: sa.Table, embedding: Embedding
+) -> _Due | None:
+    mapper: Mapper[Any] = state.mapper
+    if embedding.encode == "deferred":
+        return None
+    sources = [mapper.get_property_by_column(table.c[name]).key for name in embedding.source]
+    if state.persistent and not any(state.attrs[name].history.has_changes() for name in sources):
+        return None
+    values = [getattr(entity, name) for name in sources]
+    if not all(value is None or isinstance(value, str) for value in values):
+        return None
+    text = join_texts(values)
+    declaration = embedding.declaration(table)
+    attributes = {
+        name: mapper.get_property_by_column(table.c[name]).key for name in declaration.columns
+    }
+    if text is None:
+        for attribute in attributes.values():
+            setattr(entity, attribute, None)
+        return None
+    return _Due(entity, attributes, declaration, text)

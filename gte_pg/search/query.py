@@ -1,0 +1,60 @@
+"""What a search is asked with: the query's vectors, the weights of the two parts, how many rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gte_pg.declaration import Declaration
+from gte_pg.encoder import Encoder
+from gte_pg.errors import QueryError
+
+# Beyond so many rows the candidates of the indexes are not enough: every row is scored.
+MOST_INDEXED_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of the reference formula; its defaults are gte-multilingual's own."""
+
+    dense: float = 1.0
+    sparse: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, weight in (("dense", self.dense), ("sparse", self.sparse)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise QueryError(
+                    f"the {name} weight is {weight}: it must be finite and not negative"
+                )
+        if self.dense + self.sparse == 0:
+            raise QueryError("both weights are 0: every row would have the same score")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVectors:
+    """An encoded query in pgvector's text form: `[0.1, …]` and `{3:0.5,…}/30522` ('' for none)."""
+
+    dense: str
+    sparse: str
+
+
+def check_limit(limit: int) -> int:
+    """Return the limit, or raise QueryError if it is not a positive number of rows."""
+    if limit < 1:
+        raise QueryError(f"the limit is {limit}: ask for at least one row")
+    return limit
+
+
+def encode_query(encoder: Encoder, declaration: Declaration, text: str) -> QueryVectors:
+    """Encode a query for an embedding. Blocks for the encoding of one text: milliseconds."""
+    if not text.strip():
+        raise QueryError("the query is empty: there is nothing to compare the rows with")
+    declaration.check_model(encoder.identity)
+    encoded = encoder.encode([text], kind="query", dimensions=declaration.dimensions)
+    sparse = ""
+    if encoded.sparse is not None:
+        indices, weights = encoded.sparse[0]
+        entries = zip((indices + 1).tolist(), weights.tolist(), strict=True)
+        inner = ",".join(f"{index}:{weight!r}" for index, weight in entries)
+        sparse = f"{{{inner}}}/{encoded.sparse.dimensions}"
+    return QueryVectors(str(encoded.dense[0].tolist()), sparse)

@@ -1,0 +1,61 @@
+"""Run a search on a psycopg connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from gte_pg.database import Connection
+from gte_pg.declaration import Declaration
+from gte_pg.search.query import MOST_INDEXED_ROWS, QueryVectors, Weights, check_limit
+from gte_pg.search.statement import (
+    Parameters,
+    plain_table,
+    search_statement,
+    statement_text,
+    with_json_key,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A found row: its key by column, its score, and the two unweighted parts of the score."""
+
+    key: dict[str, Any]
+    score: float
+    dense: float
+    sparse: float
+
+
+def search(
+    connection: Connection,
+    declaration: Declaration,
+    query: QueryVectors,
+    *,
+    limit: int = 10,
+    weights: Weights | None = None,
+    exact: bool = False,
+) -> list[Hit]:
+    """Return the best rows for a query, best first; ties in the order of the key.
+
+    Without `exact` the candidates come from the indexes; with it, and beyond 1,000 rows, every row
+    is scored. Rows without a vector (pending, or without text) are not found.
+    """
+    weights = weights or Weights()
+    found = search_statement(
+        declaration,
+        plain_table(declaration),
+        Parameters.named(),
+        exact=exact or limit > MOST_INDEXED_ROWS,
+    )
+    rows = connection.execute(
+        statement_text(with_json_key(declaration, found)).encode(),
+        {
+            "dense": query.dense,
+            "sparse": query.sparse,
+            "k": check_limit(limit),
+            "dense_weight": float(weights.dense),
+            "sparse_weight": float(weights.sparse),
+        },
+    ).fetchall()
+    return [Hit(*cast("tuple[Any, ...]", row)) for row in rows]

@@ -1,0 +1,70 @@
+"""Rows that cannot be encoded: recorded with their error, retried with back-off, parked in the end."""
+
+from __future__ import annotations
+
+from gte_pg.database import Connection, Registered
+
+# After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
+MOST_ATTEMPTS = 5
+
+_ERROR_CHARACTERS = 1_000
+
+# 10 s, 20 s, 40 s … A failure counts only for the text that failed: other text starts afresh.
+_RECORD = """
+INSERT INTO gte.failure AS f (embedding, key, hash, attempts, error, retry_at)
+VALUES (
+    %(embedding)s, %(key)s, %(hash)s, 1, %(error)s,
+    CASE WHEN %(retry)s THEN now() + interval '10 s' END
+)
+ON CONFLICT (embedding, key) DO UPDATE SET
+    hash = excluded.hash,
+    error = excluded.error,
+    failed_at = now(),
+    attempts = CASE WHEN f.hash = excluded.hash THEN f.attempts ELSE 0 END + 1,
+    retry_at = CASE
+        WHEN %(retry)s AND (f.hash <> excluded.hash OR f.attempts + 1 < %(most)s)
+        THEN now() + interval '10 s' * 2 ^ (
+            CASE WHEN f.hash = excluded.hash THEN f.attempts ELSE 0 END
+        )
+    END
+"""
+
+_FORGET = "DELETE FROM gte.failure WHERE embedding = %s AND key = ANY (%s)"
+
+_RETRY = """
+UPDATE gte.failure SET retry_at = now(), attempts = 0
+WHERE embedding = %s AND (%s::text[] IS NULL OR key = ANY (%s))
+"""
+
+
+def record_failure(
+    connection: Connection,
+    registered: Registered,
+    *,
+    key: str,
+    text_hash: bytes,
+    error: str,
+    retry: bool,
+) -> None:
+    """Record that this text of the row with this key failed; without `retry` it is parked at once."""
+    values = {
+        "embedding": registered.id,
+        "key": key,
+        "hash": text_hash,
+        "error": error.replace("\0", "\\0")[:_ERROR_CHARACTERS],
+        "retry": retry,
+        "most": MOST_ATTEMPTS,
+    }
+    connection.execute(_RECORD, values)
+
+
+def forget_failures(connection: Connection, registered: Registered, keys: list[str]) -> None:
+    """Forget the failures of rows that have been encoded."""
+    connection.execute(_FORGET, (registered.id, keys))
+
+
+def retry_failures(
+    connection: Connection, registered: Registered, keys: list[str] | None = None
+) -> int:
+    """Let failed and parked rows, or those with these keys, be tried again; return how many."""
+    return connection.execute(_RETRY, (registered.id, keys, keys)).rowcount

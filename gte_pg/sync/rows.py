@@ -1,0 +1,136 @@
+"""Read the text of leased rows, and write their vectors back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from gte_pg.database import Connection
+from gte_pg.database.binary import sparse_array, type_oid, vector_array
+from gte_pg.declaration import Declaration, key_join, row_hash, row_text
+from gte_pg.encoder import Encoded
+
+# An application's statement that meets a row lock of the write-back waits for one such transaction.
+_ROWS_PER_TRANSACTION = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The text of one row as it was read, and its hash then."""
+
+    key: str
+    text: str
+    hash: bytes
+
+
+# By key, without any lock. Rows that are gone, emptied or done meanwhile are not returned.
+_READ = sql.SQL("""
+SELECT leased.key, {text}, {hash}
+FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {relation} AS d ON {join}
+WHERE {pending} IS NOT NULL AND {text} IS NOT NULL
+""")
+
+# Rows are locked in the order of their key and only where nobody else holds them; a row whose text
+# is no longer the one that was encoded is left pending. The triggers would refuse it anyway.
+_WRITE = sql.SQL("""
+WITH written (key, {columns}) AS MATERIALIZED (
+    SELECT * FROM unnest({arrays})
+), free AS MATERIALIZED (
+    SELECT written.key FROM written JOIN {relation} AS d ON {join}
+    WHERE {pending} IS NOT NULL AND {hash} = written.hash
+    ORDER BY {order}
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+UPDATE {relation} AS d SET {assignments}, {pending_name} = NULL
+FROM written JOIN free USING (key)
+WHERE {join} AND {pending} IS NOT NULL AND {hash} = written.hash
+""")
+
+# Without statistics the planner would rather hash the whole table than look rows up by key.
+_PIN_PLAN = """
+SELECT set_config(name, 'off', true)
+FROM unnest(ARRAY['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan']) AS name
+"""
+
+
+def read_texts(connection: Connection, declaration: Declaration, keys: list[str]) -> list[Text]:
+    """Return the present texts of the rows with these keys that still need a vector."""
+    statement = _READ.format(
+        text=row_text(declaration, "d"),
+        hash=row_hash(declaration, "d"),
+        relation=declaration.relation,
+        join=key_join(declaration, "d", sql.Identifier("leased", "key")),
+        pending=sql.Identifier("d", declaration.pending_column),
+    )
+    with connection.transaction():
+        connection.execute(_PIN_PLAN)
+        rows = connection.execute(statement, {"keys": keys}).fetchall()
+    return [Text(*row) for row in rows]
+
+
+class Writer:
+    """Writes encoded rows back to one embedding, in short transactions."""
+
+    def __init__(self, connection: Connection, declaration: Declaration) -> None:
+        self._connection = connection
+        self._declaration = declaration
+        self._dense_oid = type_oid(connection, declaration.storage)
+        self._sparse_oid = type_oid(connection, "sparsevec") if declaration.has_sparse else 0
+        self._statement = _write_statement(declaration)
+
+    def write(self, texts: list[Text], encoded: Encoded) -> int:
+        """Store the vectors of `texts` and return how many rows took them.
+
+        The others have changed since they were read, or are locked by somebody: they stay pending.
+        """
+        return sum(
+            self._write_rows(texts, encoded, start, min(start + _ROWS_PER_TRANSACTION, len(texts)))
+            for start in range(0, len(texts), _ROWS_PER_TRANSACTION)
+        )
+
+    def _write_rows(self, texts: list[Text], encoded: Encoded, start: int, stop: int) -> int:
+        declaration = self._declaration
+        values: dict[str, object] = {
+            "keys": [text.key for text in texts[start:stop]],
+            "hashes": [text.hash for text in texts[start:stop]],
+            "dense": vector_array(
+                encoded.dense[start:stop], self._dense_oid, half=declaration.storage == "halfvec"
+            ),
+        }
+        if declaration.sparse_dimensions is not None and encoded.sparse is not None:
+            rows = [encoded.sparse[i] for i in range(start, stop)]
+            values["sparse"] = sparse_array(rows, declaration.sparse_dimensions, self._sparse_oid)
+        with self._connection.transaction():
+            self._connection.execute(_PIN_PLAN)
+            return self._connection.execute(self._statement, values).rowcount
+
+
+def _write_statement(declaration: Declaration) -> sql.Composed:
+    arrays = {
+        "dense": (
+            declaration.dense_column,
+            sql.SQL("%(dense)b::{}[]").format(sql.SQL(declaration.storage)),
+        ),
+        "sparse": (declaration.sparse_column, sql.SQL("%(sparse)b::sparsevec[]")),
+        "hash": (declaration.hash_column, sql.SQL("%(hashes)s::bytea[]")),
+    }
+    if not declaration.has_sparse:
+        del arrays["sparse"]
+    join = key_join(declaration, "d", sql.Identifier("written", "key"))
+    return _WRITE.format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, arrays)),
+        arrays=sql.SQL(", ").join(
+            [sql.SQL("%(keys)s::text[]"), *(array for _, array in arrays.values())]
+        ),
+        relation=declaration.relation,
+        join=join,
+        pending=sql.Identifier("d", declaration.pending_column),
+        pending_name=sql.Identifier(declaration.pending_column),
+        hash=row_hash(declaration, "d"),
+        order=sql.SQL(", ").join(sql.Identifier("d", column.name) for column in declaration.key),
+        assignments=sql.SQL(", ").join(
+            sql.SQL("{} = written.{}").format(sql.Identifier(column), sql.Identifier(name))
+            for name, (column, _) in arrays.items()
+        ),
+    )
