@@ -5,9 +5,12 @@ from __future__ import annotations
 import click
 
 from gte_pg.cli.add import add
+from gte_pg.cli.demo import demo
+from gte_pg.cli.encode import encode
 from gte_pg.cli.init import init
 from gte_pg.cli.remove import remove
 from gte_pg.cli.retry import retry
+from gte_pg.cli.score import score
 from gte_pg.cli.search import search
 from gte_pg.cli.status import status
 from gte_pg.cli.sync import sync
@@ -28,5 +31,5 @@ def main() -> None:
     """Make any Postgres table searchable by meaning."""
 
 
-for command in (init, add, remove, sync, status, retry, search):
+for command in (demo, init, add, remove, sync, status, retry, search, encode, score):
     main.add_command(command)

@@ -22,14 +22,8 @@ from rich.progress import (
 from gte_pg.sync import Progress
 
 
-def show(title: str, progress: Iterable[Progress]) -> Progress:
-    """Show the progress of one embedding as it comes and return its last value."""
-    if sys.stderr.isatty():
-        return _show_bar(title, progress)
-    return _show_lines(title, progress)
-
-
-def _show_bar(title: str, progress: Iterable[Progress]) -> Progress:
+def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
+    """Show the progress of one embedding as a bar on stderr and return its last value."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -58,7 +52,8 @@ def _show_bar(title: str, progress: Iterable[Progress]) -> Progress:
     return last
 
 
-def _show_lines(title: str, progress: Iterable[Progress]) -> Progress:
+def show_lines(title: str, progress: Iterable[Progress]) -> Progress:
+    """Print the progress of one embedding, a JSON object a step, and return its last value."""
     started = time.monotonic()
     last = Progress("done", 0)
     for last in progress:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 
 import click
 
 from gte_pg.cli.database import dsn_option
-from gte_pg.cli.progress import show
+from gte_pg.cli.progress import show_bar, show_lines
 from gte_pg.database import connect, load_all
 from gte_pg.encoder import load_encoder
 from gte_pg.sync import sync_once
@@ -28,6 +29,7 @@ def sync(table: str | None, watch: bool, batch: int, dsn: str) -> None:
     gte-pg status. SIGTERM and Ctrl-C finish the batch in hand.
     """
     stop = threading.Event()
+    show = show_bar if sys.stderr.isatty() else show_lines
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if watch:
@@ -40,7 +42,7 @@ def sync(table: str | None, watch: bool, batch: int, dsn: str) -> None:
     left = 0
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
-            progress = sync_once(connection, registered, load_encoder, batch_rows=batch, stop=stop)
-            left += show(registered.declaration.relation.as_string(), progress).left
+            steps = sync_once(connection, registered, load_encoder, batch_rows=batch, stop=stop)
+            left += show(registered.declaration.relation.as_string(), steps).left
     if left:
         raise click.ClickException(f"{left} rows are still pending; see gte-pg status")

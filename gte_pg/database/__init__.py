@@ -5,8 +5,8 @@ from __future__ import annotations
 from gte_pg.database.connect import Connection, connect, engine
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.registry import Registered, forget, load, load_all, register
-from gte_pg.database.run import run
 from gte_pg.database.schema import ensure_schema
+from gte_pg.database.statements import fill, run
 from gte_pg.database.table import Table, find_table
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "connect",
     "engine",
     "ensure_schema",
+    "fill",
     "find_table",
     "forget",
     "load",

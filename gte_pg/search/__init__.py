@@ -10,6 +10,7 @@ from gte_pg.search.query import (
     encode_query,
 )
 from gte_pg.search.search import Hit, search
+from gte_pg.search.shared_tokens import shared_tokens
 from gte_pg.search.statement import (
     Parameters,
     key_columns,
@@ -28,5 +29,6 @@ __all__ = [
     "key_columns",
     "search",
     "search_statement",
+    "shared_tokens",
     "stored_statement",
 ]

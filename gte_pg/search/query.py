@@ -58,3 +58,10 @@ def encode_query(encoder: Encoder, declaration: Declaration, text: str) -> Query
         inner = ",".join(f"{index}:{weight!r}" for index, weight in entries)
         sparse = f"{{{inner}}}/{encoded.sparse.dimensions}"
     return QueryVectors(str(encoded.dense[0].tolist()), sparse)
+
+
+def parse_sparse(text: str) -> dict[int, float]:
+    """Return the weights in a sparse vector's text form by canonical token id, from 0."""
+    inner = text.partition("/")[0].strip("{}")
+    pairs = (entry.split(":") for entry in inner.split(",") if entry)
+    return {int(index) - 1: float(weight) for index, weight in pairs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from gte_pg.database import Connection
 from gte_pg.declaration import Declaration
@@ -58,4 +58,4 @@ def search(
             "sparse_weight": float(weights.sparse),
         },
     ).fetchall()
-    return [Hit(*cast("tuple[Any, ...]", row)) for row in rows]
+    return [Hit(*row) for row in rows]

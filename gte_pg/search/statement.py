@@ -34,6 +34,8 @@ _MOST_EF_SEARCH = 1_000
 
 _BUCKETS = 16
 
+_DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]
+
 Parameter = sa.ColumnElement[Any]
 
 
@@ -104,7 +106,7 @@ def search_statement(
 
 def statement_text(statement: sa.Select[Any]) -> str:
     """Return the statement for psycopg, with `%(name)s` placeholders."""
-    return str(statement.compile(dialect=psycopg.dialect()))
+    return str(statement.compile(dialect=_DIALECT))
 
 
 def stored_statement(declaration: Declaration, *, exact: bool = False) -> str:
@@ -237,8 +239,10 @@ class _Builder:
         token = sa.func.gte.sparse_entries(query.c.sparse).table_valued(
             sa.column("token", sa.Integer), sa.column("weight", sa.Double), name="entry"
         )
-        bucket = sa.func.generate_series(_number(0), _number(_BUCKETS - 1)).table_valued(
-            sa.column("number", sa.Integer), name="bucket"
+        bucket = (
+            sa.func.generate_series(_number(0), _number(_BUCKETS - 1))
+            .table_valued(sa.column("number", sa.Integer))
+            .render_derived(name="bucket")
         )
         edge = sa.case(
             (bucket.c.number == _number(_BUCKETS - 1), sa.literal_column("'Infinity'::float8")),
@@ -253,31 +257,20 @@ class _Builder:
             .cte("possible_keys")
         )
         frequency = sa.table(
-            "key_frequency",
-            sa.column("embedding"),
-            sa.column("key"),
-            sa.column("rows"),
-            schema="gte",
+            "key_frequency", sa.column("embedding"), sa.column("key"), sa.column("rows"), schema="gte"
         )
-        rows = sa.func.coalesce(frequency.c.rows, _number(1))
-        ranked = (
-            sa.select(
-                possible.c.key,
-                (
-                    sa.func.sum(rows).over(order_by=[possible.c.most.desc(), possible.c.key]) - rows
-                ).label("rows_before"),
+        rows = sa.func.coalesce(
+            sa.select(frequency.c.rows)
+            .where(
+                frequency.c.embedding == self._identifier(), frequency.c.key == possible.c.key
             )
-            .select_from(
-                possible.outerjoin(
-                    frequency,
-                    sa.and_(
-                        frequency.c.embedding == self._identifier(),
-                        frequency.c.key == possible.c.key,
-                    ),
-                )
-            )
-            .cte("ranked_keys")
+            .scalar_subquery(),
+            _number(1),
         )
+        counted = sa.select(possible, rows.label("rows")).cte("counted_keys")
+        order = [counted.c.most.desc(), counted.c.key]
+        before = sa.func.sum(counted.c.rows).over(order_by=order) - counted.c.rows
+        ranked = sa.select(counted.c.key, before.label("rows_before")).cte("ranked_keys")
         return (
             sa.select(ranked.c.key)
             .where(
@@ -294,7 +287,7 @@ class _Builder:
         relation = sa.func.to_regclass(
             sa.literal_column(_quoted(self.declaration.relation.as_string()))
         )
-        name = sa.literal_column(_quoted(self.declaration.name))
+        name: sa.ColumnElement[str] = sa.literal_column(_quoted(self.declaration.name))
         return (
             sa.select(embedding.c.id)
             .where(embedding.c.relation == relation, embedding.c.name == name)

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_text, row_hash
 
 # A lease that ran out this often is split in halves, so that one deadly row ends up alone.
@@ -126,7 +126,8 @@ def _pick(registered: Registered, oldest_first: bool) -> sql.Composed:
     direction = sql.SQL(" ASC" if oldest_first else " DESC")
     pending = sql.Identifier("d", declaration.pending_column)
     order = [pending, *(sql.Identifier("d", column.name) for column in declaration.key)]
-    return _PICK.format(
+    return fill(
+        _PICK,
         key=key_text(declaration, "d"),
         relation=declaration.relation,
         pending=pending,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, fill
 
 # A sample of so many rows is enough to tell the common keys from the rare ones, which is all that
 # matters: a key that the sample lacks is rare.
@@ -41,4 +41,4 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
             "step": declaration.impact_step,
         }
         connection.execute("DELETE FROM gte.key_frequency WHERE embedding = %s", (registered.id,))
-        connection.execute(_REFRESH.format(**names), values)
+        connection.execute(fill(_REFRESH, **names), values)

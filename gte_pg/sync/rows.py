@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from gte_pg.database import Connection
+from gte_pg.database import Connection, fill
 from gte_pg.database.binary import sparse_array, type_oid, vector_array
 from gte_pg.declaration import Declaration, key_join, row_hash, row_text
 from gte_pg.encoder import Encoded
@@ -34,15 +34,17 @@ WHERE {pending} IS NOT NULL AND {text} IS NOT NULL
 # Rows are locked in the order of their key and only where nobody else holds them; a row whose text
 # is no longer the one that was encoded is left pending. The triggers would refuse it anyway.
 _WRITE = sql.SQL("""
-WITH written (key, {columns}) AS MATERIALIZED (
-    SELECT * FROM unnest({arrays})
+WITH written AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(keys)s::text[], %(hashes)s::bytea[], %(dense)b::{storage}[], %(sparse)b::sparsevec[]
+    ) AS array_row (key, hash, dense, sparse)
 ), free AS MATERIALIZED (
     SELECT written.key FROM written JOIN {relation} AS d ON {join}
     WHERE {pending} IS NOT NULL AND {hash} = written.hash
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
 )
-UPDATE {relation} AS d SET {assignments}, {pending_name} = NULL
+UPDATE {relation} AS d SET {assignments}
 FROM written JOIN free USING (key)
 WHERE {join} AND {pending} IS NOT NULL AND {hash} = written.hash
 """)
@@ -56,7 +58,8 @@ FROM unnest(ARRAY['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan']) AS n
 
 def read_texts(connection: Connection, declaration: Declaration, keys: list[str]) -> list[Text]:
     """Return the present texts of the rows with these keys that still need a vector."""
-    statement = _READ.format(
+    statement = fill(
+        _READ,
         text=row_text(declaration, "d"),
         hash=row_hash(declaration, "d"),
         relation=declaration.relation,
@@ -76,7 +79,7 @@ class Writer:
         self._connection = connection
         self._declaration = declaration
         self._dense_oid = type_oid(connection, declaration.storage)
-        self._sparse_oid = type_oid(connection, "sparsevec") if declaration.has_sparse else 0
+        self._sparse_oid = type_oid(connection, "sparsevec")
         self._statement = _write_statement(declaration)
 
     def write(self, texts: list[Text], encoded: Encoded) -> int:
@@ -91,46 +94,38 @@ class Writer:
 
     def _write_rows(self, texts: list[Text], encoded: Encoded, start: int, stop: int) -> int:
         declaration = self._declaration
-        values: dict[str, object] = {
+        half = declaration.storage == "halfvec"
+        # A model without token weights sends an empty array, which unnest pads with NULL.
+        weights = [] if encoded.sparse is None else [encoded.sparse[i] for i in range(start, stop)]
+        values = {
             "keys": [text.key for text in texts[start:stop]],
             "hashes": [text.hash for text in texts[start:stop]],
-            "dense": vector_array(
-                encoded.dense[start:stop], self._dense_oid, half=declaration.storage == "halfvec"
-            ),
+            "dense": vector_array(encoded.dense[start:stop], self._dense_oid, half=half),
+            "sparse": sparse_array(weights, declaration.sparse_dimensions or 1, self._sparse_oid),
         }
-        if declaration.sparse_dimensions is not None and encoded.sparse is not None:
-            rows = [encoded.sparse[i] for i in range(start, stop)]
-            values["sparse"] = sparse_array(rows, declaration.sparse_dimensions, self._sparse_oid)
         with self._connection.transaction():
             self._connection.execute(_PIN_PLAN)
             return self._connection.execute(self._statement, values).rowcount
 
 
 def _write_statement(declaration: Declaration) -> sql.Composed:
-    arrays = {
-        "dense": (
-            declaration.dense_column,
-            sql.SQL("%(dense)b::{}[]").format(sql.SQL(declaration.storage)),
-        ),
-        "sparse": (declaration.sparse_column, sql.SQL("%(sparse)b::sparsevec[]")),
-        "hash": (declaration.hash_column, sql.SQL("%(hashes)s::bytea[]")),
+    assignments = {
+        declaration.dense_column: "written.dense",
+        declaration.sparse_column: "written.sparse",
+        declaration.hash_column: "written.hash",
+        declaration.pending_column: "NULL",
     }
-    if not declaration.has_sparse:
-        del arrays["sparse"]
-    join = key_join(declaration, "d", sql.Identifier("written", "key"))
-    return _WRITE.format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, arrays)),
-        arrays=sql.SQL(", ").join(
-            [sql.SQL("%(keys)s::text[]"), *(array for _, array in arrays.values())]
-        ),
+    return fill(
+        _WRITE,
+        storage=sql.SQL(declaration.storage),
         relation=declaration.relation,
-        join=join,
+        join=key_join(declaration, "d", sql.Identifier("written", "key")),
         pending=sql.Identifier("d", declaration.pending_column),
-        pending_name=sql.Identifier(declaration.pending_column),
         hash=row_hash(declaration, "d"),
         order=sql.SQL(", ").join(sql.Identifier("d", column.name) for column in declaration.key),
         assignments=sql.SQL(", ").join(
-            sql.SQL("{} = written.{}").format(sql.Identifier(column), sql.Identifier(name))
-            for name, (column, _) in arrays.items()
+            sql.SQL("{} = {}").format(sql.Identifier(column), sql.SQL(value))
+            for column, value in assignments.items()
+            if column in declaration.columns
         ),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_text, row_hash
 
 
@@ -42,7 +42,8 @@ _PENDING = sql.SQL("SELECT count(*) FROM {relation} AS d WHERE {pending} IS NOT 
 def status(connection: Connection, registered: Registered) -> Status:
     """Count the rows of an embedding; reads the whole table."""
     declaration = registered.declaration
-    statement = _STATUS.format(
+    statement = fill(
+        _STATUS,
         hash_column=sql.Identifier("d", declaration.hash_column),
         pending=sql.Identifier("d", declaration.pending_column),
         relation=declaration.relation,
@@ -57,7 +58,8 @@ def status(connection: Connection, registered: Registered) -> Status:
 def count_pending(connection: Connection, registered: Registered) -> int:
     """Count the pending rows; served by the partial index."""
     declaration = registered.declaration
-    statement = _PENDING.format(
+    statement = fill(
+        _PENDING,
         relation=declaration.relation,
         pending=sql.Identifier("d", declaration.pending_column),
     )

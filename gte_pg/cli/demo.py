@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import time
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from gte_pg.cli.database import dsn_option
+from gte_pg.cli.progress import show_bar
+from gte_pg.database import connect
+from gte_pg.demo import TABLE, prepare_table, read_details
+from gte_pg.encoder import load_encoder
+from gte_pg.models import identify
+from gte_pg.search import encode_query, search, shared_tokens
+from gte_pg.sync import sync_once
+
+_MOST_TOKENS = 4
+
+
+@click.command()
+@click.argument("query", default="run a program and capture its output")
+@click.option(
+    "--model", default="all-MiniLM-L6-v2", show_default=True, help="A model's name or directory."
+)
+@click.option("--limit", default=10, show_default=True, help="How many rows.")
+@dsn_option
+def demo(query: str, model: str, limit: int, dsn: str) -> None:
+    """Make this machine's Python documentation searchable by meaning and ask it QUERY.
+
+    The first run loads and encodes some thousands of docstrings; later ones only what changed.
+    """
+    console = Console(stderr=True)
+    with connect(dsn) as connection:
+        with console.status("reading this Python's documentation"):
+            registered = prepare_table(dsn, connection, identify(model))
+        show_bar(TABLE, sync_once(connection, registered, load_encoder))
+        encoder = load_encoder(model)
+        started = time.perf_counter()
+        vectors = encode_query(encoder, registered.declaration, query)
+        encoded = time.perf_counter()
+        hits = search(connection, registered.declaration, vectors, limit=limit)
+        found = time.perf_counter()
+        grid = Table("", "score", "dense", "sparse", "name", "shared tokens", box=SIMPLE_HEAD)
+        grid.add_column("first line", no_wrap=True, overflow="ellipsis")
+        for rank, hit in enumerate(hits, start=1):
+            details = read_details(connection, hit.key)
+            tokens = shared_tokens(encoder, vectors, details.sparse)
+            numbers = (hit.score, hit.dense, hit.sparse)
+            grid.add_row(
+                str(rank),
+                *(f"{number:.3f}" for number in numbers),
+                details.name,
+                " ".join(list(tokens)[:_MOST_TOKENS]),
+                details.first_line,
+            )
+    Console().print(grid)
+    console.print(
+        f"query encoded in {1000 * (encoded - started):.1f} ms, "
+        f"rows found in {1000 * (found - encoded):.1f} ms",
+        style="dim",
+    )

@@ -1,0 +1,57 @@
+"""BERT as an ONNX graph: learnt positions, a plain MLP, every residual normalised after it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gte_pg.graph.blocks import Blocks
+from gte_pg.graph.ragged import Ragged, attention
+from gte_pg.models.architecture import BertArchitecture
+
+__all__ = ["bert"]
+
+
+def bert(blocks: Blocks, batch: Ragged, model: BertArchitecture) -> str:
+    """Add the whole model; return the name of its last hidden state, `[tokens, hidden]`."""
+    hidden = _embeddings(blocks, batch, model)
+    for index in range(model.layers):
+        layer = f"encoder.layer.{index}"
+        hidden = _attention(blocks, batch, model, layer, hidden)
+        hidden = _mlp(blocks, model, layer, hidden)
+    return hidden
+
+
+def _embeddings(blocks: Blocks, batch: Ragged, model: BertArchitecture) -> str:
+    graph, tensor = blocks.graph, blocks.weights.tensor
+    words = blocks.word_embeddings(batch.tokens, model.vocabulary)
+    positions = tensor("embeddings.position_embeddings.weight", (model.positions, model.hidden))
+    # Every token is of type 0, so that type's vector is part of every position.
+    types = tensor("embeddings.token_type_embeddings.weight", (model.token_types, model.hidden))
+    table = positions.astype(np.float32) + types[0].astype(np.float32)
+    inputs = [graph.tensor("embeddings.positions", table), batch.positions]
+    position = graph.node("Gather", inputs, "embeddings/positions", axis=0)
+    total = graph.node("Add", [words, position], "embeddings/total")
+    return blocks.layer_norm(total, "embeddings.LayerNorm")
+
+
+def _attention(
+    blocks: Blocks, batch: Ragged, model: BertArchitecture, layer: str, hidden: str
+) -> str:
+    graph, square = blocks.graph, (model.hidden, model.hidden)
+    parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
+    packed = blocks.packed_linear(hidden, parts, square, f"{layer}.attention.packed")
+    qkv = [f"{layer}/{part}" for part in "qkv"]
+    graph.split_node("Split", [packed], qkv, axis=-1, num_outputs=3)
+    attended = attention(graph, batch, qkv, f"{layer}/attention", heads=model.heads)
+    mixed = blocks.linear(attended, f"{layer}.attention.output.dense", square)
+    total = graph.node("Add", [mixed, hidden], f"{layer}/attention_residual")
+    return blocks.layer_norm(total, f"{layer}.attention.output.LayerNorm")
+
+
+def _mlp(blocks: Blocks, model: BertArchitecture, layer: str, hidden: str) -> str:
+    graph, wide = blocks.graph, (model.intermediate, model.hidden)
+    grown = blocks.linear(hidden, f"{layer}.intermediate.dense", wide)
+    active = graph.node("Gelu", [grown], f"{layer}/active", approximate="none")
+    shrunk = blocks.linear(active, f"{layer}.output.dense", wide[::-1])
+    total = graph.node("Add", [shrunk, hidden], f"{layer}/mlp_residual")
+    return blocks.layer_norm(total, f"{layer}.output.LayerNorm")

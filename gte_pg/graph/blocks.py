@@ -1,0 +1,69 @@
+"""The parts that both architectures are made of, on flat tokens `[tokens, width]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from gte_pg.graph.onnx_file import Array, GraphWriter
+from gte_pg.models.weights import Weights
+
+__all__ = ["Blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A graph, and the checkpoint that its parts take their weights from.
+
+    `values` is always the name of a value in the graph, `layer` the name of tensors in the
+    checkpoint without `.weight` and `.bias`, and `shape` the weight's: (outputs, inputs).
+    """
+
+    graph: GraphWriter
+    weights: Weights
+    width: int
+    epsilon: float
+
+    def word_embeddings(self, tokens: str, vocabulary: int) -> str:
+        """Look each token up. A half-precision table stays so on disk and in memory: it is by far
+        the largest tensor, and widening after the look-up gives the same numbers.
+        """
+        name = "embeddings.word_embeddings.weight"
+        table = self.weights.tensor(name, (vocabulary, self.width))
+        inputs = [self.graph.tensor(name, table), tokens]
+        words = self.graph.node("Gather", inputs, "embeddings/words", axis=0)
+        if table.dtype == np.float32:
+            return words
+        return self.graph.node("Cast", [words], "embeddings/wide_words", to=TensorProto.FLOAT)
+
+    def linear(self, values: str, layer: str, shape: tuple[int, int], *, bias: bool = True) -> str:
+        weight = self.weights.tensor(f"{layer}.weight", shape)
+        offset = self.weights.tensor(f"{layer}.bias", shape[:1]) if bias else None
+        return self._gemm(values, layer, weight, offset)
+
+    def packed_linear(
+        self, values: str, layers: list[str], shape: tuple[int, int], packed: str
+    ) -> str:
+        """Several linear layers on the same values as one, their outputs side by side."""
+        tensor = self.weights.tensor
+        weight = np.concatenate([tensor(f"{layer}.weight", shape) for layer in layers])
+        bias = np.concatenate([tensor(f"{layer}.bias", shape[:1]) for layer in layers])
+        return self._gemm(values, packed, weight, bias)
+
+    def layer_norm(self, values: str, layer: str) -> str:
+        inputs = [values]
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            tensor = self.weights.tensor(name, (self.width,))
+            inputs.append(self.graph.tensor(name, tensor.astype(np.float32)))
+        return self.graph.node(
+            "LayerNormalization", inputs, f"{layer}/normal", axis=-1, epsilon=self.epsilon
+        )
+
+    def _gemm(self, values: str, name: str, weight: Array, bias: Array | None) -> str:
+        inputs = [values, self.graph.tensor(f"{name}.weight", weight.astype(np.float32))]
+        if bias is not None:
+            inputs.append(self.graph.tensor(f"{name}.bias", bias.astype(np.float32)))
+        # transB: the weight as stored, (outputs, inputs), without a transposed copy.
+        return self.graph.node("Gemm", inputs, f"{name}/linear", transB=1)

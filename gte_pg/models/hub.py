@@ -1,0 +1,76 @@
+"""A model's files from the Hugging Face hub, at the catalogue's pinned revision.
+
+huggingface_hub keeps its own cache and obeys its own variables: HF_HOME, HF_ENDPOINT for a mirror,
+HF_HUB_OFFLINE, HF_TOKEN. Code and pickles are never asked for.
+"""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from gte_pg.errors import ModelNotFound
+from gte_pg.models.catalogue import KnownModel
+from gte_pg.models.content import DECIDING_FILES
+
+__all__ = ["hub_directory"]
+
+NEEDED_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+ANSWER_SECONDS = 10
+
+
+def hub_directory(model: KnownModel) -> Path:
+    """Return the directory with the model's files, from the local cache or downloaded.
+
+    Blocks while downloading. Raises ModelNotFound where the files are neither here nor reachable.
+    """
+    # Imported here: it costs 0.3 s, and only models of the hub need it.
+    from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        here = Path(snapshot_download(model.hub_id, revision=model.revision, local_files_only=True))
+        if _is_whole(here):
+            return here
+    except LocalEntryNotFoundError:
+        pass
+    if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT):
+        raise _not_reachable(model, f"{constants.ENDPOINT} does not answer")
+    try:
+        fetched = snapshot_download(
+            model.hub_id, revision=model.revision, allow_patterns=list(DECIDING_FILES)
+        )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise _not_reachable(model, str(error).split("\n")[0]) from error
+    if not _is_whole(Path(fetched)):
+        raise _not_reachable(model, f"it lacks one of {', '.join(NEEDED_FILES)}")
+    return Path(fetched)
+
+
+def _answers(endpoint: str) -> bool:
+    """Ask the hub once. huggingface_hub itself tries for half a minute before it gives up."""
+    try:
+        request = urllib.request.Request(endpoint, method="HEAD")  # noqa: S310 - the user's own
+        urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        # A certificate that this check does not know says nothing about huggingface_hub's.
+        return isinstance(error.reason, ssl.SSLError)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_whole(directory: Path) -> bool:
+    return all((directory / name).is_file() for name in NEEDED_FILES)
+
+
+def _not_reachable(model: KnownModel, reason: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"the files of {model.name} ({model.hub_id}@{model.revision[:12]}) are not on this machine "
+        f"and the hub did not give them: {reason}; give a directory with the files, set "
+        "HF_ENDPOINT to a mirror, or use all-MiniLM-L6-v2, which comes from the package index"
+    )
