@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gte_pg.encoder import Encoder, load_encoder
+
+pytest_plugins = ["tests.postgres"]
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def model() -> str:
+    """The directory of a small real model with token weights."""
+    return str(DATA / "golden" / "new_ntk")
+
+
+@pytest.fixture(scope="session")
+def plain_model() -> str:
+    """The directory of a small real model without token weights."""
+    return str(DATA / "golden" / "bert_mean")
+
+
+@pytest.fixture(scope="session")
+def encoder(model: str) -> Encoder:
+    return load_encoder(model)

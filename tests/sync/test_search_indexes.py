@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from gte_pg.database import Connection, Registered
+from gte_pg.declaration import dense_index_name, token_index_name
+from tests.tables import ARTICLES, add_embedding, drain
+
+_VALID = """
+SELECT indexrelid::regclass::text, indisvalid FROM pg_index
+WHERE indrelid = 'articles'::regclass AND NOT indisprimary ORDER BY 1
+"""
+
+
+@pytest.fixture
+def articles(dsn: str, connection: Connection, model: str) -> Registered:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 20) n")
+    return add_embedding(dsn, connection, "articles", ("title",), model)
+
+
+def test_the_search_indexes_come_after_the_vectors(
+    connection: Connection, articles: Registered
+) -> None:
+    assert connection.execute(_VALID).fetchall() == [("articles_embedding_pending", True)]
+    drain(connection, articles)
+    assert connection.execute(_VALID).fetchall() == [
+        (dense_index_name(articles.declaration), True),
+        ("articles_embedding_pending", True),
+        (token_index_name(articles.declaration), True),
+    ]
+
+
+def test_a_build_that_was_cancelled_is_repaired(
+    connection: Connection, articles: Registered
+) -> None:
+    connection.execute("UPDATE articles SET embedding = NULL")  # all rows stay pending
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute(
+            "CREATE UNIQUE INDEX CONCURRENTLY articles_embedding_dense ON articles (likes)"
+        )
+    assert ("articles_embedding_dense", False) in connection.execute(_VALID).fetchall()
+    drain(connection, articles)
+    assert ("articles_embedding_dense", True) in connection.execute(_VALID).fetchall()
+    definition = connection.execute(
+        "SELECT pg_get_indexdef('articles_embedding_dense'::regclass)"
+    ).fetchone()
+    assert definition is not None
+    assert "hnsw" in definition[0]
+
+
+def test_key_frequencies_are_counted(connection: Connection, articles: Registered) -> None:
+    drain(connection, articles)
+    counted = connection.execute("SELECT key, rows FROM gte.key_frequency").fetchall()
+    true = connection.execute("""
+        SELECT key, count(*)::real FROM articles,
+            unnest(gte.sparse_keys(embedding_sparse, 0.25)) AS key
+        GROUP BY key HAVING count(*) > 1
+    """).fetchall()
+    assert sorted(counted) == sorted(true)
+    assert counted

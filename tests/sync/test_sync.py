@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import numpy as np
+import psycopg
+import pytest
+
+from gte_pg.database import Connection, Registered, connect
+from gte_pg.encoder import Encoder
+from gte_pg.errors import EncodingError, ModelError
+from gte_pg.sync import Round, Worker, retry_failures, status, sync_once
+from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain
+
+
+@pytest.fixture
+def articles(dsn: str, connection: Connection, model: str) -> Registered:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 20) n")
+    return add_embedding(dsn, connection, "articles", ("title", "body"), model)
+
+
+def test_every_row_gets_the_vector_of_its_text(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    connection.execute("INSERT INTO articles VALUES (0, 'both', 'columns'), (-1, NULL, '')")
+    last = drain(connection, articles)
+    assert (last.encoded, last.left) == (21, 0)
+    rows = connection.execute(
+        "SELECT concat_ws(E'\\n', title, body), embedding::real[], embedding_sparse::text "
+        "FROM articles WHERE id >= 0 ORDER BY id"
+    ).fetchall()
+    expected = encoder.encode([text for text, _, _ in rows])
+    np.testing.assert_allclose([dense for _, dense, _ in rows], expected.dense, atol=1e-6)
+    assert expected.sparse is not None
+    for (_, _, stored), (indices, weights) in zip(rows, expected.sparse, strict=True):
+        pairs = (entry.split(":") for entry in stored.partition("/")[0].strip("{}").split(","))
+        found = {int(index) - 1: float(weight) for index, weight in pairs}
+        assert found == pytest.approx(dict(zip(indices.tolist(), weights.tolist(), strict=True)))
+
+
+def test_a_second_sync_has_nothing_to_do(connection: Connection, articles: Registered) -> None:
+    drain(connection, articles)
+    assert drain(connection, articles).encoded == 0
+    connection.execute("UPDATE articles SET title = 'changed' WHERE id IN (3, 4)")
+    assert drain(connection, articles).encoded == 2
+
+
+def test_nothing_is_locked_or_open_while_it_encodes(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def write_meanwhile(_texts: list[str]) -> None:
+        with connect(dsn) as application:
+            application.execute("SET lock_timeout = '100ms'")
+            application.execute("UPDATE articles SET likes = likes + 1")
+            open_transactions = application.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND state = 'idle in transaction'"
+            ).fetchone()
+            assert open_transactions == (0,)
+
+    worker = Worker(connection, articles, Interrupted(encoder, write_meanwhile))
+    assert [done.encoded for done in worker.rounds()] == [20]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "left"),
+    [
+        ("UPDATE articles SET title = 'changed' WHERE id = 7", 1),
+        ("UPDATE articles SET title = NULL WHERE id = 7", 0),
+        ("DELETE FROM articles WHERE id = 7", 0),
+        ("TRUNCATE articles", 0),
+        ("UPDATE articles SET id = 1007 WHERE id = 7", 1),
+    ],
+)
+def test_a_row_that_changes_while_it_is_encoded_never_gets_the_old_vector(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    meanwhile: str,
+    left: int,
+) -> None:
+    def write(texts: list[str]) -> None:
+        if len(texts) == 20:
+            with connect(dsn) as application:
+                application.execute(meanwhile.encode())
+
+    worker = Worker(connection, articles, Interrupted(encoder, write))
+    rounds = worker.rounds()
+    next(rounds)
+    assert status(connection, articles).pending == left
+    assert broken_rows(connection, articles.declaration) == 0
+    list(rounds)
+    assert status(connection, articles).pending == 0
+    assert broken_rows(connection, articles.declaration) == 0
+
+
+def test_rows_that_others_hold_are_left_and_done_later(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    with connect(dsn) as application:
+        with application.transaction():
+            application.execute("SELECT FROM articles WHERE id <= 5 FOR UPDATE")
+            worker = Worker(connection, articles, encoder)
+            assert next(worker.rounds()) == Round(encoded=15, failed=0, left=5)
+        assert drain(connection, articles).encoded == 5
+
+
+def test_a_row_that_cannot_be_encoded_stands_alone(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def refuse(texts: list[str]) -> None:
+        if any(text == "title 13" for text in texts):
+            raise EncodingError("unlucky")
+
+    broken = Interrupted(encoder, refuse)
+    *_, last = sync_once(connection, articles, lambda _model: broken)
+    assert (last.encoded, last.failed, last.left) == (19, 1, 1)
+    assert status(connection, articles).parked == 1
+    errors = connection.execute("SELECT key, attempts, error FROM gte.failure").fetchall()
+    assert errors == [("13", 1, "unlucky")]
+    assert drain(connection, articles).encoded == 0, "a parked row was tried again"
+    connection.execute("UPDATE articles SET title = 'better' WHERE id = 13")
+    assert drain(connection, articles).encoded == 1
+    assert connection.execute("SELECT FROM gte.failure").fetchall() == []
+
+
+def test_a_parked_row_is_tried_again_when_asked(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def refuse(_texts: list[str]) -> None:
+        raise EncodingError("not today")
+
+    list(Worker(connection, articles, Interrupted(encoder, refuse)).rounds())
+    assert status(connection, articles).parked == 20
+    assert retry_failures(connection, articles, ["3", "4"]) == 2
+    assert drain(connection, articles).encoded == 2
+    assert retry_failures(connection, articles) == 18
+    assert drain(connection, articles).encoded == 18
+
+
+def test_an_unexpected_error_is_retried_later_before_the_row_is_parked(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def crash(_texts: list[str]) -> None:
+        raise RuntimeError("out of luck")
+
+    for attempt in range(1, 6):
+        list(Worker(connection, articles, Interrupted(encoder, crash)).rounds())
+        found = status(connection, articles)
+        assert (found.failed, found.parked) == ((20, 0) if attempt < 5 else (0, 20))
+        connection.execute("UPDATE gte.failure SET retry_at = now() WHERE retry_at IS NOT NULL")
+
+
+def test_a_broken_model_blames_no_row(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def gone(_texts: list[str]) -> None:
+        raise ModelError("the files are gone")
+
+    with pytest.raises(ModelError):
+        list(Worker(connection, articles, Interrupted(encoder, gone)).rounds())
+    assert connection.execute("SELECT FROM gte.failure").fetchall() == []
+    assert status(connection, articles).pending == 20
+
+
+def test_vectors_of_the_wrong_model_are_never_written(
+    connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    with pytest.raises(ModelError, match="its files have changed"):
+        Worker(connection, articles, Encoder.load(plain_model))
+
+
+def test_a_dead_worker_s_rows_come_back_when_its_lease_runs_out(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(_texts: list[str]) -> None:
+        raise Killed
+
+    dying = Worker(
+        connection, articles, Interrupted(encoder, die), lease=timedelta(milliseconds=50)
+    )
+    with pytest.raises(Killed):
+        next(dying.rounds())
+    assert drain(connection, articles).encoded == 0, "a live lease was taken over"
+    threading.Event().wait(0.06)
+    assert drain(connection, articles).encoded == 20
+    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
+
+
+def test_a_row_that_kills_workers_is_isolated(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(texts: list[str]) -> None:
+        if "title 13" in texts:
+            raise Killed
+
+    for _ in range(40):
+        worker = Worker(connection, articles, Interrupted(encoder, die), lease=timedelta(0))
+        try:
+            list(worker.rounds())
+            break
+        except Killed:
+            continue
+    found = status(connection, articles)
+    assert (found.encoded, found.parked) == (19, 1)
+
+
+def test_two_workers_share_the_rows(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    meet = threading.Barrier(2, timeout=20)
+    seen: list[str] = []
+    once = threading.local()
+
+    def note(texts: list[str]) -> None:
+        seen.extend(texts)
+        if not hasattr(once, "met"):
+            once.met = True
+            meet.wait()
+
+    def work() -> None:
+        with connect(dsn) as own:
+            list(Worker(own, articles, Interrupted(encoder, note), batch_rows=3).rounds())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == sorted(f"title {n}" for n in range(1, 21))
+    assert status(connection, articles).pending == 0
+
+
+def test_fresh_rows_go_before_the_backfill_and_do_not_starve_it(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    order: list[str] = []
+    connection.execute(
+        "INSERT INTO articles SELECT n, 'fresh ' || n FROM generate_series(21, 40) n"
+    )
+    worker = Worker(connection, articles, Interrupted(encoder, order.extend), batch_rows=2)
+    list(worker.rounds())
+    assert all(text.startswith("fresh") for text in order[:14])
+    assert any(text.startswith("title") for text in order[14:16])
+
+
+def test_the_write_back_touches_nothing_else(connection: Connection, articles: Registered) -> None:
+    before = connection.execute(
+        "SELECT id, title, body, likes FROM articles ORDER BY id"
+    ).fetchall()
+    drain(connection, articles)
+    after = connection.execute("SELECT id, title, body, likes FROM articles ORDER BY id").fetchall()
+    assert before == after
+
+
+def test_rows_that_a_policy_hides_are_an_error_not_done(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_worker;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        GRANT ALL ON articles TO gte_pg_test_worker;
+        GRANT ALL ON ALL TABLES IN SCHEMA gte TO gte_pg_test_worker;
+        ALTER TABLE articles ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY odd ON articles USING (id % 2 = 1);
+    """)
+    with connect(dsn) as limited:
+        limited.execute("SET ROLE gte_pg_test_worker")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            list(Worker(limited, articles, encoder).rounds())
+
+
+_SCANS = """
+SELECT seq_scan, seq_tup_read, idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'articles'
+"""
+
+
+def test_a_round_reads_its_batch_and_not_the_table(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    connection.execute("INSERT INTO articles SELECT n, 'x' || n FROM generate_series(100, 5000) n")
+    worker = Worker(connection, articles, encoder, batch_rows=10)
+    counts = []
+    for _ in range(2):
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        counts.append(connection.execute(_SCANS).fetchone())
+        next(worker.rounds())
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    before, after = counts[1], connection.execute(_SCANS).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[:2] == before[:2], "the whole table was read"
+    assert after[2] - before[2] < 100
