@@ -5,6 +5,7 @@ import time
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gte_pg.cli.database import dsn_option
@@ -42,8 +43,11 @@ def demo(query: str, model: str, limit: int, dsn: str) -> None:
         encoded = time.perf_counter()
         hits = search(connection, registered.declaration, vectors, limit=limit)
         found = time.perf_counter()
-        grid = Table("", "score", "dense", "sparse", "name", "shared tokens", box=SIMPLE_HEAD)
-        grid.add_column("first line", no_wrap=True, overflow="ellipsis")
+        grid = Table(box=SIMPLE_HEAD)
+        for heading in ("", "score", "dense", "sparse"):
+            grid.add_column(heading, no_wrap=True, justify="right")
+        grid.add_column("name, first line", ratio=1, overflow="ellipsis", no_wrap=True)
+        grid.add_column("shared tokens", width=16)
         for rank, hit in enumerate(hits, start=1):
             details = read_details(connection, hit.key)
             tokens = shared_tokens(encoder, vectors, details.sparse)
@@ -51,9 +55,8 @@ def demo(query: str, model: str, limit: int, dsn: str) -> None:
             grid.add_row(
                 str(rank),
                 *(f"{number:.3f}" for number in numbers),
-                details.name,
-                " ".join(list(tokens)[:_MOST_TOKENS]),
-                details.first_line,
+                f"[bold]{escape(details.name)}[/bold]\n{escape(details.first_line)}",
+                escape(" ".join(list(tokens)[:_MOST_TOKENS])),
             )
     Console().print(grid)
     console.print(

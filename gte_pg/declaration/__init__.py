@@ -12,7 +12,7 @@ from gte_pg.declaration.indexes import (
     token_index_name,
 )
 from gte_pg.declaration.key import key_join, key_order, key_text
-from gte_pg.declaration.text import join_texts, row_hash, row_text, text_hash
+from gte_pg.declaration.text import join_texts, row_hash, row_is_empty, row_text, text_hash
 
 __all__ = [
     "Declaration",
@@ -30,6 +30,7 @@ __all__ = [
     "key_order",
     "key_text",
     "row_hash",
+    "row_is_empty",
     "row_text",
     "text_hash",
     "token_index_name",

@@ -49,6 +49,13 @@ WHERE NOT EXISTS (
 );
 """  # noqa: S608 - no input in it
 
+# A model without token weights has no sparse column: the row is asked, not the column.
+_DETAILS = f"""
+SELECT concat_ws('.', module, nullif(name, '')), split_part(doc, E'\\n', 1),
+       to_jsonb(d) ->> 'embedding_sparse'
+FROM {TABLE} AS d WHERE module = %(module)s AND name = %(name)s
+"""  # noqa: S608 - no input in it
+
 
 def prepare_table(dsn: str, connection: Connection, model: ModelIdentity) -> Registered:
     """Create the table, declare its embedding by `model`, and bring its rows up to date."""
@@ -56,7 +63,7 @@ def prepare_table(dsn: str, connection: Connection, model: ModelIdentity) -> Reg
         connection.execute(_CREATE)
     _declare(dsn, connection, model)
     with connection.transaction():
-        if connection.execute(f"SELECT FROM {TABLE} LIMIT 1").fetchone() is None:  # noqa: S608
+        if connection.execute(f"SELECT FROM {TABLE} LIMIT 1").fetchone() is None:
             _copy(connection, TABLE)
         else:
             connection.execute(
@@ -113,7 +120,7 @@ def read_details(connection: Connection, key: dict[str, Any]) -> Details:
     # A model without token weights has no sparse column: ask the row, not the column.
     row = connection.execute(
         "SELECT concat_ws('.', module, nullif(name, '')), split_part(doc, E'\\n', 1), "
-        f"to_jsonb(d) ->> 'embedding_sparse' FROM {TABLE} AS d "  # noqa: S608
+        f"to_jsonb(d) ->> 'embedding_sparse' FROM {TABLE} AS d "
         "WHERE module = %(module)s AND name = %(name)s",
         key,
     ).fetchone()

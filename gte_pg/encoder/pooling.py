@@ -35,11 +35,10 @@ def normalised(vectors: NDArray[np.float32], indices: Sequence[int]) -> NDArray[
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
     if bad.size:
-        index = indices[int(bad[0])]
         raise EncodingError(
-            f"the model answers text {index} with a vector of length {lengths[bad[0], 0]}; "
+            f"the model answers with a vector of length {lengths[bad[0], 0]}; "
             "its weights are broken: fetch the model again",
-            index=index,
+            index=indices[int(bad[0])],
         )
     unit: NDArray[np.float32] = vectors / lengths
     return unit

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gte_pg.encoder.batching import Batch
+from gte_pg.encoder.batching import TOKEN_BUDGET, Batch
 from gte_pg.errors import ModelError
 from gte_pg.graph import OUTPUT
 
@@ -32,8 +32,10 @@ class Session:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = QUIET
-        # The arena would keep the memory of the longest text ever seen.
-        options.enable_cpu_mem_arena = False
+        # Shapes differ from batch to batch: memory planned for each of them is memory kept.
+        options.enable_mem_pattern = False
+        self._giving_back = onnxruntime.RunOptions()
+        self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -47,5 +49,8 @@ class Session:
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Return the last hidden state of each token, float32[tokens, hidden]. Blocks."""
         inputs = {"tokens": batch.tokens, "rows": batch.rows, "places": batch.places}
-        hidden: NDArray[np.float32] = self._session.run([OUTPUT], inputs)[0]
+        # The arena keeps what the largest run needed, so that runs need not ask the system for
+        # memory; after a text beyond the usual size it gives that back.
+        options = self._giving_back if len(batch.tokens) > TOKEN_BUDGET else None
+        hidden: NDArray[np.float32] = self._session.run([OUTPUT], inputs, options)[0]
         return hidden

@@ -98,15 +98,13 @@ class Tokenizer:
 
     def _checked(self, text: object, index: int) -> str:
         if not isinstance(text, str):
-            raise EncodingError(
-                f"text {index} is {type(text).__name__}, not a string; pass strings", index=index
-            )
+            raise EncodingError(f"the text is {type(text).__name__}, not a string", index=index)
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise EncodingError(
-                f"text {index} has a lone surrogate {text[error.start]!a} at character "
-                f"{error.start}, which is no character; decode it again from its bytes",
+                f"the text has a lone surrogate {text[error.start]!a} at position {error.start}, "
+                "which is no character; decode it again from its bytes",
                 index=index,
             ) from error
         return text.lower() if self._lower_case else text

@@ -21,8 +21,7 @@ from gte_pg.errors import ModelError
 from gte_pg.models.architecture import Architecture, NewArchitecture
 from gte_pg.models.content import file_sha256
 from gte_pg.models.json_file import JsonObject, read_object
-from gte_pg.models.weights import FILE_NAME as WEIGHTS_NAME
-from gte_pg.models.weights import Weights
+from gte_pg.models.weights import Weights, weights_file
 
 __all__ = ["FILE_NAME", "TokenHead", "read_token_head", "shipped_head", "shipped_heads"]
 
@@ -50,7 +49,7 @@ def shipped_head(directory: Path) -> TokenHead | None:
     """Return the package's head for a directory's weights, unless the directory has its own."""
     if (directory / FILE_NAME).is_file():
         return None
-    return shipped_heads().get(file_sha256(directory / WEIGHTS_NAME))
+    return shipped_heads().get(file_sha256(weights_file(directory)))
 
 
 def read_token_head(directory: Path, architecture: Architecture) -> TokenHead | None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from gte_pg.errors import ModelError, ModelNotFound
 
-__all__ = ["FILE_NAME", "Weights"]
+__all__ = ["Weights", "weights_file"]
 
 FILE_NAME = "model.safetensors"
 WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
@@ -27,9 +27,7 @@ class Weights:
     """An open checkpoint. Opening checks the header against the file's size; no tensor is read."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE_NAME
-        if not self.path.is_file():
-            raise ModelNotFound(_missing(directory))
+        self.path = weights_file(directory)
         try:
             self._file: Any = _open(self.path)
             self._names = frozenset(self._file.keys())
@@ -104,11 +102,14 @@ def _open(path: Path) -> Any:
     return safe_open(path, framework="numpy")
 
 
-def _missing(directory: Path) -> str:
-    others = sorted(
-        path.name
-        for pattern in ("*.bin", "*.pt", "*.index.json", "onnx/*.onnx")
-        for path in directory.glob(pattern)
-    )
+def weights_file(directory: Path) -> Path:
+    """Return the path of a model's weights. Raises ModelNotFound where there are none."""
+    path = directory / FILE_NAME
+    if path.is_file():
+        return path
+    patterns = ("*.bin", "*.pt", "*.index.json", "onnx/*.onnx")
+    others = sorted(found.name for pattern in patterns for found in directory.glob(pattern))
     seen = f" (it holds {', '.join(others)}, which gte-pg does not read)" if others else ""
-    return f"{directory} has no {FILE_NAME}{seen}; save the model there as one safetensors file"
+    raise ModelNotFound(
+        f"{directory} has no {FILE_NAME}{seen}; save the model there as one safetensors file"
+    )

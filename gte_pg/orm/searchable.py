@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Self, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, mapped_column
+from sqlalchemy.orm import Mapper, deferred
 
 from gte_pg.encoder import load_encoder
 from gte_pg.errors import DeclarationError
@@ -42,7 +42,7 @@ class Searchable:
             embedding.name = name
             for column_name, column in embedding.columns().items():
                 # Vectors are large and rarely wanted: loaded on access, not with every entity.
-                setattr(cls, column_name, mapped_column(column, deferred=True))
+                setattr(cls, column_name, deferred(column))
         super().__init_subclass__(**options)
         table = getattr(cls, "__table__", None)
         for embedding in declared.values():
@@ -105,10 +105,10 @@ class Searchable:
 
 
 def _declared(cls: type, name: str | None) -> tuple[sa.Table, Embedding]:
-    mapper = cast("Mapper[Any]", sa.inspect(cls))
+    mapper: Mapper[Any] | None = sa.inspect(cls, raiseerr=False)
     found = [
         (table, embedding)
-        for table in mapper.tables
+        for table in (mapper.tables if mapper is not None else ())
         if isinstance(table, sa.Table)
         for embedding in embeddings_of(table).values()
         if name in (None, embedding.name)

@@ -164,6 +164,8 @@ class _Builder:
             sa.select(*keys, score, found.c.dense, found.c.sparse)
             .order_by(score.desc(), *keys)
             .limit(self.given.k)
+            # Two searches in one statement keep their WITH lists apart.
+            .add_cte(query, *legs, nest_here=True)
         )
 
     def exact(self) -> sa.Select[Any]:
@@ -175,6 +177,7 @@ class _Builder:
             .where(self._column(self.declaration.dense_column).is_not(None), *self.filters)
             .order_by(score.desc(), *self._keys())
             .limit(self.given.k)
+            .add_cte(query, nest_here=True)
         )
 
     def _query(self) -> sa.CTE:
@@ -254,7 +257,7 @@ class _Builder:
                 (token.c.weight * edge).label("most"),
             )
             .select_from(query.join(token, sa.true()).join(bucket, sa.true()))
-            .cte("possible_keys")
+            .subquery("possible_keys")
         )
         frequency = sa.table(
             "key_frequency", sa.column("embedding"), sa.column("key"), sa.column("rows"), schema="gte"
@@ -267,10 +270,10 @@ class _Builder:
             .scalar_subquery(),
             _number(1),
         )
-        counted = sa.select(possible, rows.label("rows")).cte("counted_keys")
+        counted = sa.select(possible, rows.label("rows")).subquery("counted_keys")
         order = [counted.c.most.desc(), counted.c.key]
         before = sa.func.sum(counted.c.rows).over(order_by=order) - counted.c.rows
-        ranked = sa.select(counted.c.key, before.label("rows_before")).cte("ranked_keys")
+        ranked = sa.select(counted.c.key, before.label("rows_before")).subquery("ranked_keys")
         return (
             sa.select(ranked.c.key)
             .where(

@@ -243,7 +243,8 @@ def test_settings_of_a_search_end_with_it(
     assert connection.execute("SHOW hnsw.ef_search").fetchone() == ("40",)
 
 
-def test_a_model_without_token_weights(dsn: str, connection: Connection, plain_model: str) -> None:
+def test_a_model_without_token_weights(bare: Bare, plain_model: str) -> None:
+    dsn, connection = bare
     fill(connection, 200)
     registered = add_embedding(dsn, connection, "articles", ("title",), plain_model)
     drain(connection, registered)
