@@ -18,6 +18,7 @@ __all__ = ["answer_lines", "field"]
 Value = TypeVar("Value")
 Answer = TypeVar("Answer")
 LINES_AT_ONCE = 64
+BYTES_AT_ONCE = 1_000_000
 
 
 def answer_lines(
@@ -30,7 +31,7 @@ def answer_lines(
     `answer` gets up to 64 values at once; the index of an EncodingError becomes a line's number.
     Raises ClickException.
     """
-    first, values = 1, []
+    first, size, values = 1, 0, []
     problem: Exception | None = None
     for number, line in enumerate(stream, start=1):
         try:
@@ -38,9 +39,10 @@ def answer_lines(
         except (ValueError, RecursionError) as error:
             problem = error
             break
-        if len(values) == LINES_AT_ONCE:
+        size += len(line)
+        if len(values) == LINES_AT_ONCE or size > BYTES_AT_ONCE:
             yield from _answers(first, values, answer)
-            first, values = number + 1, []
+            first, size, values = number + 1, 0, []
     yield from _answers(first, values, answer)
     if problem is not None:
         raise click.ClickException(f"line {first + len(values)}: {problem}") from problem

@@ -2,7 +2,9 @@
 
 Padding is only in attention, where each text of a batch costs as the longest. So texts are sorted
 by length, and a batch counts as its number of texts times its longest. Small batches win: their
-values stay in the processor's cache.
+values stay in the processor's cache. On two cores, in CPU seconds for the same texts, a model 768
+wide took 12.1 at 512 tokens a batch, 13.4 at 1,024 and 14.9 at 2,048; one 384 wide took 4.7, 4.6
+and 6.3.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = ["TOKEN_BUDGET", "Batch", "arrange", "batches"]
 
-TOKEN_BUDGET = 1024
+TOKEN_BUDGET = 512
 
 
 @dataclass(frozen=True, slots=True)

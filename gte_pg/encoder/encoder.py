@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Literal, Self
@@ -64,7 +63,7 @@ class Encoder:
         self.identity = identity
         self._directory = directory
         self._head = head
-        self._threads = threads
+        self._callers = ThreadPoolExecutor(threads, thread_name_prefix="gte-pg-encode")
         self._tokenizer = Tokenizer(directory)
         if self._tokenizer.size > directory.architecture.vocabulary:
             raise ModelError(
@@ -80,14 +79,11 @@ class Encoder:
         `threads` is how many batches run at once, by default one per processor that this process
         may use. Raises ModelError, and ModelNotFound where there are no files.
         """
-        path = locate(name_or_directory)
+        identity, path = identify(name_or_directory), locate(name_or_directory)
         directory = read_directory(path, find(name_or_directory))
-        return cls(
-            identify(name_or_directory),
-            directory,
-            head=read_token_head(path, directory.architecture),
-            threads=threads or _processors(),
-        )
+        head = read_token_head(path, directory.architecture) if identity.sparse_dimensions else None
+        _check(identity, directory, head)
+        return cls(identity, directory, head=head, threads=threads or _processors())
 
     def encode(
         self,
@@ -156,10 +152,6 @@ class Encoder:
         weights = np.split(weigh(hidden, self._head), batch.starts[1:])
         return vectors, [strongest(*pair) for pair in zip(tokens, weights, strict=True)]
 
-    @cached_property
-    def _callers(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, thread_name_prefix="gte-pg-encode")
-
     @property
     def _vocabulary(self) -> int:
         return self._directory.architecture.vocabulary
@@ -178,13 +170,25 @@ class Encoder:
 
     def _limit(self, max_length: int | None) -> int:
         if max_length is None:
-            return self.identity.max_length
+            return min(self.identity.max_length, self._directory.architecture.positions)
         if max_length < self._tokenizer.special_count:
             raise EncodingError(
                 f"max_length is {max_length}; it counts special tokens, "
                 f"so it is at least {self._tokenizer.special_count}"
             )
         return min(max_length, self._directory.architecture.positions)
+
+
+def _check(identity: ModelIdentity, directory: ModelDirectory, head: TokenHead | None) -> None:
+    """Hold a known model's files to what declarations were told of it without them."""
+    architecture = directory.architecture
+    promised = (identity.dimensions, identity.sparse_dimensions)
+    found = (architecture.hidden, None if head is None else architecture.vocabulary)
+    if promised != found:
+        raise ModelError(
+            f"{directory.path} has {found[0]} dimensions and {found[1]} token weights, and "
+            f"{identity.name} has {promised[0]} and {promised[1]}; fetch the model again"
+        )
 
 
 def _processors() -> int:

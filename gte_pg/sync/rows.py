@@ -8,7 +8,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, fill
 from gte_pg.database.binary import sparse_array, type_oid, vector_array
-from gte_pg.declaration import Declaration, key_join, row_hash, row_text
+from gte_pg.declaration import Declaration, key_join, row_hash, row_is_empty, row_text
 from gte_pg.encoder import Encoded
 
 # An application's statement that meets a row lock of the write-back waits for one such transaction.
@@ -24,11 +24,22 @@ class Text:
     hash: bytes
 
 
-# By key, without any lock. Rows that are gone, emptied or done meanwhile are not returned.
+# By key, without any lock. Rows that are gone or done meanwhile are not returned.
 _READ = sql.SQL("""
 SELECT leased.key, {text}, {hash}
 FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {relation} AS d ON {join}
-WHERE {pending} IS NOT NULL AND {text} IS NOT NULL
+WHERE {pending} IS NOT NULL
+""")
+
+# Rows that had no text when the embedding was declared are pending like all others then.
+_CLEAR = sql.SQL("""
+WITH free AS MATERIALIZED (
+    SELECT empty.key FROM unnest(%(keys)s::text[]) AS empty (key) JOIN {relation} AS d ON {join}
+    WHERE {pending} IS NOT NULL AND {is_empty}
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+UPDATE {relation} AS d SET {pending_name} = NULL
+FROM free AS empty WHERE {join} AND {is_empty}
 """)
 
 # Rows are locked in the order of their key and only where nobody else holds them; a row whose text
@@ -56,8 +67,10 @@ FROM unnest(ARRAY['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan']) AS n
 """
 
 
-def read_texts(connection: Connection, declaration: Declaration, keys: list[str]) -> list[Text]:
-    """Return the present texts of the rows with these keys that still need a vector."""
+def read_texts(
+    connection: Connection, declaration: Declaration, keys: list[str]
+) -> tuple[list[Text], list[str]]:
+    """Return the present texts of the pending rows among these, and the keys of those without text."""
     statement = fill(
         _READ,
         text=row_text(declaration, "d"),
@@ -69,7 +82,25 @@ def read_texts(connection: Connection, declaration: Declaration, keys: list[str]
     with connection.transaction():
         connection.execute(_PIN_PLAN)
         rows = connection.execute(statement, {"keys": keys}).fetchall()
-    return [Text(*row) for row in rows]
+    texts = [Text(*row) for row in rows if row[1] is not None]
+    return texts, [key for key, text, _ in rows if text is None]
+
+
+def clear_empty(connection: Connection, declaration: Declaration, keys: list[str]) -> int:
+    """Take rows without text off the work list and return how many let themselves be taken."""
+    if not keys:
+        return 0
+    statement = fill(
+        _CLEAR,
+        relation=declaration.relation,
+        join=key_join(declaration, "d", sql.Identifier("empty", "key")),
+        pending=sql.Identifier("d", declaration.pending_column),
+        pending_name=sql.Identifier(declaration.pending_column),
+        is_empty=row_is_empty(declaration, "d"),
+    )
+    with connection.transaction():
+        connection.execute(_PIN_PLAN)
+        return connection.execute(statement, {"keys": keys}).rowcount
 
 
 class Writer:

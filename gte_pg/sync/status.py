@@ -58,8 +58,7 @@ def status(connection: Connection, registered: Registered) -> Status:
 def count_pending(connection: Connection, registered: Registered) -> int:
     """Count the pending rows; served by the partial index."""
     declaration = registered.declaration
-    statement = fill(
-        _PENDING,
+    statement = _PENDING.format(
         relation=declaration.relation,
         pending=sql.Identifier("d", declaration.pending_column),
     )

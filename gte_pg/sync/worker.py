@@ -21,7 +21,7 @@ from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
 from gte_pg.sync.claim import Batch, claim, release
 from gte_pg.sync.failures import forget_failures, record_failure
-from gte_pg.sync.rows import Text, Writer, read_texts
+from gte_pg.sync.rows import Text, Writer, clear_empty, read_texts
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,9 @@ class Worker:
         )
 
     def _round(self, batch: Batch) -> Round:
-        texts = read_texts(self._connection, self._registered.declaration, batch.keys)
+        declaration = self._registered.declaration
+        texts, empty = read_texts(self._connection, declaration, batch.keys)
+        cleared = clear_empty(self._connection, declaration, empty)
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             failed = [
                 _Failure(text, "every worker that tried to encode this row died", retry=False)
@@ -108,7 +110,8 @@ class Worker:
             [text.key for success in encoded for text in success.texts],
         )
         release(self._connection, batch)
-        return Round(written, len(failed), len(texts) - written - len(failed))
+        left = len(texts) + len(empty) - written - len(failed) - cleared
+        return Round(written, len(failed), left)
 
 
 @dataclass(frozen=True, slots=True)

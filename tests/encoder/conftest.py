@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from gte_pg.encoder import Encoder, load_encoder
 
 DATA = Path(__file__).parents[1] / "data"
+USERS_CACHE = os.environ.get("GTE_PG_CACHE")
 MODELS = ("new_ntk", "new_plain", "new_fp16", "bert_mean", "bert_cls")
 Tensors = dict[str, np.ndarray[Any, np.dtype[Any]]]
 Copy = Callable[[str], Path]
@@ -43,6 +45,12 @@ class Golden:
 @pytest.fixture(scope="session")
 def data() -> Path:
     return DATA
+
+
+@pytest.fixture(scope="session")
+def users_cache() -> str | None:
+    """The value of GTE_PG_CACHE outside the tests, for what is too large to fetch every time."""
+    return USERS_CACHE
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gte_pg.encoder import Encoder, load_encoder, score, score_pairs
-from gte_pg.errors import EncodingError, ModelNotFound, QueryError
+from gte_pg.encoder import encoder as encoder_module
+from gte_pg.errors import EncodingError, ModelError, ModelNotFound, QueryError
 from gte_pg.models import identify
 
 if TYPE_CHECKING:
@@ -181,6 +182,12 @@ def test_a_model_is_loaded_once(copy_of: Copy, monkeypatch: pytest.MonkeyPatch) 
 
 def test_identity_of_a_loaded_model(golden: Golden) -> None:
     assert load_encoder(str(golden.path)).identity == identify(str(golden.path))
+
+
+def test_files_that_are_not_the_named_model(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_module, "locate", lambda _: data / "golden" / "bert_mean")
+    with pytest.raises(ModelError, match="has 64 dimensions .* gte-small has 384"):
+        Encoder.load("gte-small")
 
 
 def test_no_such_model() -> None:

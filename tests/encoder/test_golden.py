@@ -90,10 +90,10 @@ def test_pair_scores(golden: Golden) -> None:
         assert [found.score for found in scores] == pytest.approx(case["scores"], abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("golden", ["new_ntk", "new_plain", "new_fp16"], indirect=True)
 def test_rotary_tables(golden: Golden) -> None:
     architecture = read_directory(golden.path).architecture
-    if not isinstance(architecture, NewArchitecture):
-        pytest.skip("BERT has no rotary positions")
+    assert isinstance(architecture, NewArchitecture)
     width = architecture.hidden // architecture.heads
     cosines, sines = rotary_tables(
         architecture.positions, width, architecture.rope_theta, architecture.rope_scaling

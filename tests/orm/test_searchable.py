@@ -100,10 +100,8 @@ def test_an_update_is_encoded_only_where_the_text_changed(
         return original(self, texts, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Encoder, "encode", note)
-    session.get_one(Article, 1).title = "changed"
-    session.get_one(Article, 2).year = 1999
-    session.get_one(Article, 3).title = "title 3"
-    session.get_one(Article, 4).body = "more"
+    one, two, three, four = session.scalars(sa.select(Article).order_by(Article.id))
+    one.title, two.year, three.title, four.body = "changed", 1999, "title 3", "more"
     session.commit()
     assert [sorted(batch) for batch in batches] == [["changed", "title 4\nmore"]]
     assert set(states(reader).values()) == {"encoded"}
