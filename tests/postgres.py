@@ -62,12 +62,13 @@ def _embedded() -> Iterator[str]:
 @functools.cache
 def _docker_answers() -> bool:
     import docker
+    import docker.errors
 
     with warnings.catch_warnings():
         # The client leaves a socket open where there is no engine.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            with contextlib.closing(docker.from_env(timeout=2)) as client:
+            with contextlib.closing(docker.DockerClient.from_env(timeout=2)) as client:
                 return bool(client.ping())
         except docker.errors.DockerException:
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gte_pg.demo.standard_library import Docstring, standard_library
 from gte_pg.demo.table import TABLE, Details, prepare_table, read_details
 
-__all__ = ["TABLE", "Details", "Docstring", "prepare_table", "read_details", "standard_library"]
+__all__ = ["TABLE", "Details", "prepare_table", "read_details"]

@@ -117,12 +117,6 @@ class Details:
 
 def read_details(connection: Connection, key: dict[str, Any]) -> Details:
     """Read what is to be shown of the row with this key."""
-    # A model without token weights has no sparse column: ask the row, not the column.
-    row = connection.execute(
-        "SELECT concat_ws('.', module, nullif(name, '')), split_part(doc, E'\\n', 1), "
-        f"to_jsonb(d) ->> 'embedding_sparse' FROM {TABLE} AS d "
-        "WHERE module = %(module)s AND name = %(name)s",
-        key,
-    ).fetchone()
+    row = connection.execute(_DETAILS, key).fetchone()
     assert row is not None
     return Details(*row)

@@ -5,11 +5,12 @@ It adds the columns, and when the table is created or dropped, what belongs to t
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
 from gte_pg.database import ensure_schema, run
@@ -53,6 +54,18 @@ class Embedding(SchemaItem):
         self.dimensions = dimensions
         self.storage = storage
         self.encode = encode
+
+    if TYPE_CHECKING:
+        # In a mapped class the attribute becomes the vector's column.
+        @overload
+        def __get__(
+            self, instance: None, owner: type
+        ) -> InstrumentedAttribute[list[float] | None]: ...
+
+        @overload
+        def __get__(self, instance: object, owner: type) -> list[float] | None: ...
+
+        def __get__(self, instance: object, owner: type) -> object: ...
 
     def declaration(self, table: sa.Table) -> Declaration:
         """Return the declaration of this embedding on `table`."""

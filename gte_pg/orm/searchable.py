@@ -64,7 +64,7 @@ class Searchable:
         where: Sequence[sa.ColumnElement[bool]] = (),
         exact: bool = False,
         embedding: str | None = None,
-    ) -> sa.Select[tuple[Self, float]]:
+    ) -> sa.Select[Self, float]:
         """Return a statement for the best rows for `query`, best first: (entity, score).
 
         A text is encoded here and now, which takes milliseconds (and the first time, the loading of
@@ -101,7 +101,7 @@ class Searchable:
             .join(found, sa.and_(*same_row))
             .order_by(found.c.score.desc(), *keys)
         )
-        return cast("sa.Select[tuple[Self, float]]", statement)
+        return cast("sa.Select[Self, float]", statement)
 
 
 def _declared(cls: type, name: str | None) -> tuple[sa.Table, Embedding]:

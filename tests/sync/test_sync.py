@@ -34,7 +34,8 @@ def test_every_row_gets_the_vector_of_its_text(
     expected = encoder.encode([text for text, _, _ in rows])
     np.testing.assert_allclose([dense for _, dense, _ in rows], expected.dense, atol=1e-6)
     assert expected.sparse is not None
-    for (_, _, stored), (indices, weights) in zip(rows, expected.sparse, strict=True):
+    for place, (_, _, stored) in enumerate(rows):
+        indices, weights = expected.sparse[place]
         pairs = (entry.split(":") for entry in stored.partition("/")[0].strip("{}").split(","))
         found = {int(index) - 1: float(weight) for index, weight in pairs}
         assert found == pytest.approx(dict(zip(indices.tolist(), weights.tolist(), strict=True)))
