@@ -1,13 +1,13 @@
 """gte-pg: make any Postgres table searchable by meaning.
 
-    class Article(Searchable, Base):
-        __tablename__ = "articles"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        title: Mapped[str]
-        embedding = Embedding("title", model="gte-multilingual-base")
+class Article(Searchable, Base):
+    __tablename__ = "articles"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    embedding = Embedding("title", model="gte-multilingual-base")
 
-    session.add(Article(title="…"))                              # encoded in the flush
-    session.execute(Article.search("cheap flights", limit=10))   # rows of (Article, score)
+session.add(Article(title="…"))                              # encoded in the flush
+session.execute(Article.search("cheap flights", limit=10))   # rows of (Article, score)
 """
 
 from __future__ import annotations

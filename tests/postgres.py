@@ -6,7 +6,6 @@ engine answers, else the embedded one; GTE_PG_TEST_POSTGRES=16 or 18 picks the v
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import itertools
@@ -61,16 +60,14 @@ def _embedded() -> Iterator[str]:
 
 @functools.cache
 def _docker_answers() -> bool:
-    import docker
-    import docker.errors
+    from testcontainers.core.docker_client import DockerClient
 
     with warnings.catch_warnings():
         # The client leaves a socket open where there is no engine.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            with contextlib.closing(docker.DockerClient.from_env(timeout=2)) as client:
-                return bool(client.ping())
-        except docker.errors.DockerException:
+            return bool(DockerClient(timeout=2).client.ping())
+        except Exception:  # noqa: BLE001 - whatever is wrong, no engine answers
             return False
         finally:
             gc.collect()

@@ -15,7 +15,5 @@ def run(connection: Connection, statement: sql.Composable) -> None:
 
 def fill(template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
     """Fill a statement that is run with parameters: a `%` in a name is not taken for a placeholder."""
-    escaped = {
-        name: sql.SQL(part.as_string().replace("%", "%%")) for name, part in parts.items()
-    }
+    escaped = {name: sql.SQL(part.as_string().replace("%", "%%")) for name, part in parts.items()}
     return template.format(**escaped)

@@ -260,13 +260,15 @@ class _Builder:
             .subquery("possible_keys")
         )
         frequency = sa.table(
-            "key_frequency", sa.column("embedding"), sa.column("key"), sa.column("rows"), schema="gte"
+            "key_frequency",
+            sa.column("embedding"),
+            sa.column("key"),
+            sa.column("rows"),
+            schema="gte",
         )
         rows = sa.func.coalesce(
             sa.select(frequency.c.rows)
-            .where(
-                frequency.c.embedding == self._identifier(), frequency.c.key == possible.c.key
-            )
+            .where(frequency.c.embedding == self._identifier(), frequency.c.key == possible.c.key)
             .scalar_subquery(),
             _number(1),
         )
