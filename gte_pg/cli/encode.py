@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gte_pg.cli.json_lines import answer_lines, field
 from gte_pg.encoder import Encoded, Encoder, load_encoder
 from gte_pg.encoder.encoder import Kind
+from gte_pg.search import as_pgvector
 
 __all__ = ["encode"]
 
@@ -24,16 +25,20 @@ SHOWN_TOKENS = 5
 @click.option("--dimensions", type=click.IntRange(min=1), help="Cut the dense vectors to N values.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Tokens a text, special ones too.")
 @click.option("--kind", type=click.Choice(["document", "query"]), default="document")
-@click.option("--json", "as_json", is_flag=True, help="Write whole vectors, as JSON Lines.")
+@click.option("--json", "form", flag_value="json", help="Write whole vectors, as JSON Lines.")
+@click.option(
+    "--pgvector", "form", flag_value="pgvector", help="Write them as pgvector reads them."
+)
 def encode(
-    model: str, dimensions: int | None, max_length: int | None, kind: Kind, as_json: bool
+    model: str, dimensions: int | None, max_length: int | None, kind: Kind, form: str | None
 ) -> None:
     """Encode texts: each line of stdin is a JSON string, or an object with "text".
 
-    With --json each line of stdout is {"dense": [...], "token_weights": {"token": weight, ...}}.
+    With --json each line of stdout is {"dense": [...], "token_weights": {"token": weight, ...}}; with
+    --pgvector it is {"dense": "[...]", "sparse": "{...}/N"}, the arguments of gte.search.
     """
     encoder = load_encoder(model)
-    show = _json_line if as_json else _readable_line
+    show = {"json": _json_line, "pgvector": _pgvector_line}.get(form or "", _readable_line)
 
     def answer(texts: Sequence[str]) -> list[str]:
         encoded = encoder.encode(texts, kind=kind, dimensions=dimensions, max_length=max_length)
@@ -54,6 +59,11 @@ def _json_line(encoder: Encoder, encoded: Encoded, index: int) -> str:
         "token_weights": dict(zip(weights, _shortest(list(weights.values())), strict=True)),
     }
     return json.dumps(line, ensure_ascii=False)
+
+
+def _pgvector_line(_encoder: Encoder, encoded: Encoded, index: int) -> str:
+    vectors = as_pgvector(encoded, index)
+    return json.dumps({"dense": vectors.dense, "sparse": vectors.sparse or None})
 
 
 def _readable_line(encoder: Encoder, encoded: Encoded, index: int) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from gte_pg.cli.database import dsn_option
 from gte_pg.database import connect, load
 from gte_pg.encoder import load_encoder
-from gte_pg.search import Weights, encode_query
+from gte_pg.search import Weights, encode_query, gte_search_call
 from gte_pg.search import search as run_search
 
 
@@ -23,6 +23,9 @@ from gte_pg.search import search as run_search
 @click.option("--exact", is_flag=True, help="Score every row instead of the indexes' candidates.")
 @click.option("--name", help="Which embedding, where the table has several.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row, best first.")
+@click.option(
+    "--print-sql", is_flag=True, help="Print the statement any SQL client can run instead."
+)
 @dsn_option
 def search(
     table: str,
@@ -33,6 +36,7 @@ def search(
     exact: bool,
     name: str | None,
     as_json: bool,
+    print_sql: bool,
     dsn: str,
 ) -> None:
     """Find the rows of TABLE that come nearest to TEXT in meaning and words."""
@@ -40,6 +44,9 @@ def search(
     with connect(dsn) as connection:
         declaration = load(connection, table, name).declaration
         query = encode_query(load_encoder(declaration.model), declaration, text)
+        if print_sql:
+            click.echo(gte_search_call(declaration, query, limit, weights, exact=exact))
+            return
         hits = run_search(connection, declaration, query, limit=limit, weights=weights, exact=exact)
     if as_json:
         for hit in hits:

@@ -6,10 +6,11 @@ from gte_pg.search.query import (
     MOST_INDEXED_ROWS,
     QueryVectors,
     Weights,
+    as_pgvector,
     check_limit,
     encode_query,
 )
-from gte_pg.search.search import Hit, search
+from gte_pg.search.search import Hit, gte_search_call, search
 from gte_pg.search.shared_tokens import shared_tokens
 from gte_pg.search.statement import (
     Parameters,
@@ -24,8 +25,10 @@ __all__ = [
     "Parameters",
     "QueryVectors",
     "Weights",
+    "as_pgvector",
     "check_limit",
     "encode_query",
+    "gte_search_call",
     "key_columns",
     "search",
     "search_statement",

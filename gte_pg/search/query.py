@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from gte_pg.declaration import Declaration
-from gte_pg.encoder import Encoder
+from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import QueryError
 
 # Beyond so many rows the candidates of the indexes are not enough: every row is scored.
@@ -51,13 +51,18 @@ def encode_query(encoder: Encoder, declaration: Declaration, text: str) -> Query
         raise QueryError("the query is empty: there is nothing to compare the rows with")
     declaration.check_model(encoder.identity)
     encoded = encoder.encode([text], kind="query", dimensions=declaration.dimensions)
+    return as_pgvector(encoded, 0)
+
+
+def as_pgvector(encoded: Encoded, index: int) -> QueryVectors:
+    """Return the vectors of one encoded text in pgvector's text form."""
     sparse = ""
     if encoded.sparse is not None:
-        indices, weights = encoded.sparse[0]
+        indices, weights = encoded.sparse[index]
         entries = zip((indices + 1).tolist(), weights.tolist(), strict=True)
-        inner = ",".join(f"{index}:{weight!r}" for index, weight in entries)
+        inner = ",".join(f"{token}:{weight!r}" for token, weight in entries)
         sparse = f"{{{inner}}}/{encoded.sparse.dimensions}"
-    return QueryVectors(str(encoded.dense[0].tolist()), sparse)
+    return QueryVectors(str(encoded.dense[index].tolist()), sparse)
 
 
 def parse_sparse(text: str) -> dict[int, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg import sql
+
 from gte_pg.database import Connection
 from gte_pg.declaration import Declaration
 from gte_pg.search.query import MOST_INDEXED_ROWS, QueryVectors, Weights, check_limit
@@ -25,6 +27,32 @@ class Hit:
     score: float
     dense: float
     sparse: float
+
+
+_CALL = sql.SQL("""\
+SELECT * FROM gte.search(
+    {table}, dense => {dense}, sparse => {sparse}, k => {k},
+    dense_weight => {dense_weight}, sparse_weight => {sparse_weight},
+    embedding => {embedding}, exact => {exact}
+);""")
+
+
+def gte_search_call(
+    declaration: Declaration, query: QueryVectors, limit: int, weights: Weights, *, exact: bool
+) -> str:
+    """Return the same search as a statement that any SQL client can run."""
+    values = {
+        "table": declaration.relation.as_string(),
+        "dense": query.dense,
+        "sparse": query.sparse or None,
+        "k": check_limit(limit),
+        "dense_weight": float(weights.dense),
+        "sparse_weight": float(weights.sparse),
+        "embedding": declaration.name,
+        "exact": exact,
+    }
+    literals = {name: sql.Literal(value) for name, value in values.items()}
+    return _CALL.format(**literals).as_string()
 
 
 def search(
