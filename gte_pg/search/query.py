@@ -59,10 +59,11 @@ def as_pgvector(encoded: Encoded, index: int) -> QueryVectors:
     sparse = ""
     if encoded.sparse is not None:
         indices, weights = encoded.sparse[index]
-        entries = zip((indices + 1).tolist(), weights.tolist(), strict=True)
-        inner = ",".join(f"{token}:{weight!r}" for token, weight in entries)
+        entries = zip(indices + 1, weights, strict=True)
+        inner = ",".join(f"{token}:{weight!s}" for token, weight in entries)
         sparse = f"{{{inner}}}/{encoded.sparse.dimensions}"
-    return QueryVectors(str(encoded.dense[index].tolist()), sparse)
+    # NumPy writes a float32 with as few digits as tell it apart.
+    return QueryVectors(f"[{','.join(map(str, encoded.dense[index]))}]", sparse)
 
 
 def parse_sparse(text: str) -> dict[int, float]:
