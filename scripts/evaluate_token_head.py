@@ -31,9 +31,7 @@ DEPTH = 10
 
 K1, B = 1.2, 0.75
 STOP_WORDS = frozenset(
-    "a an and are as at be been but by can did do does for from had has have how if in into is it "
-    "no not of on or such that the their then there these they this to was were what when where "
-    "which who whom why will with".split()
+    ["a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does", "for", "from", "had", "has", "have", "how", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "why", "will", "with"]
 )
 SUFFIXES = {"sses": "ss", "ies": "y", "ss": "ss", "ing": "", "ed": "", "s": ""}
 

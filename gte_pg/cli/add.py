@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from gte_pg.cli.database import dsn_option
+from gte_pg.cli.database import LOCK_TIMEOUT, dsn_option
 from gte_pg.database import connect, engine, ensure_schema, find_table, load_all, run
 from gte_pg.declaration import Declaration, Storage
 from gte_pg.errors import DatabaseError
@@ -71,6 +71,7 @@ def add(
             )
     with engine(dsn).begin() as transaction:
         ensure_schema(transaction)
+        run(transaction, LOCK_TIMEOUT)
         for statement in add_statements(declaration):
             run(transaction, statement)
     click.echo(

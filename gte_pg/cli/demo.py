@@ -41,7 +41,7 @@ def demo(query: str, model: str, limit: int, dsn: str) -> None:
         started = time.perf_counter()
         vectors = encode_query(encoder, registered.declaration, query)
         encoded = time.perf_counter()
-        hits = search(connection, registered.declaration, vectors, limit=limit)
+        hits = search(connection, registered, vectors, limit=limit)
         found = time.perf_counter()
         grid = Table(box=SIMPLE_HEAD)
         for heading in ("", "score", "dense", "sparse"):

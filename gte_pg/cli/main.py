@@ -1,8 +1,10 @@
-"""The command group, and the one place where a `GtePgError` becomes a line on stderr."""
+"""The command group, and the one place where an error becomes a message on stderr."""
 
 from __future__ import annotations
 
 import click
+import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from gte_pg.cli.add import add
 from gte_pg.cli.demo import demo
@@ -23,6 +25,10 @@ class Commands(click.Group):
             return super().invoke(context)
         except GtePgError as error:
             raise click.ClickException(str(error)) from error
+        except psycopg.Error as error:
+            raise click.ClickException(f"Postgres says: {str(error).strip()}") from error
+        except DBAPIError as error:
+            raise click.ClickException(f"Postgres says: {str(error.orig).strip()}") from error
 
 
 @click.group(cls=Commands)

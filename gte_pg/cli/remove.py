@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from gte_pg.cli.database import dsn_option
+from gte_pg.cli.database import LOCK_TIMEOUT, dsn_option
 from gte_pg.database import connect, engine, load, run
 from gte_pg.install import remove_statements
 
@@ -16,6 +16,7 @@ def remove(table: str, name: str | None, dsn: str) -> None:
     with connect(dsn) as connection:
         declaration = load(connection, table, name).declaration
     with engine(dsn).begin() as transaction:
+        run(transaction, LOCK_TIMEOUT)
         for statement in remove_statements(declaration):
             run(transaction, statement)
     click.echo(f"{table} no longer has the embedding {declaration.name}", err=True)

@@ -42,12 +42,13 @@ def search(
     """Find the rows of TABLE that come nearest to TEXT in meaning and words."""
     weights = Weights(dense_weight, sparse_weight)
     with connect(dsn) as connection:
-        declaration = load(connection, table, name).declaration
+        registered = load(connection, table, name)
+        declaration = registered.declaration
         query = encode_query(load_encoder(declaration.model), declaration, text)
         if print_sql:
             click.echo(gte_search_call(declaration, query, limit, weights, exact=exact))
             return
-        hits = run_search(connection, declaration, query, limit=limit, weights=weights, exact=exact)
+        hits = run_search(connection, registered, query, limit=limit, weights=weights, exact=exact)
     if as_json:
         for hit in hits:
             click.echo(json.dumps(dataclasses.asdict(hit), ensure_ascii=False))

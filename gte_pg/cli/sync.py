@@ -41,7 +41,10 @@ def sync(table: str | None, watch: bool, batch: int, dsn: str) -> None:
         return
     left = 0
     with connect(dsn) as connection:
-        for registered in load_all(connection, table):
+        embeddings = load_all(connection, table)
+        if not embeddings:
+            click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
+        for registered in embeddings:
             steps = sync_once(connection, registered, load_encoder, batch_rows=batch, stop=stop)
             left += show(registered.declaration.relation.as_string(), steps).left
     if left:

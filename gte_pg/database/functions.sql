@@ -28,6 +28,8 @@ RETURNS TABLE (key jsonb, score float8, dense_part float8, sparse_part float8)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $body$
 DECLARE
+    -- Unlike the arguments, these names cannot be mistaken for columns.
+    found_ids int[];
     statements text[];
 BEGIN
     IF k IS NULL OR k < 1 THEN
@@ -45,8 +47,9 @@ BEGIN
             USING ERRCODE = 'null_value_not_allowed',
                   HINT = 'Pass the query''s dense vector, or dense_weight => 0.';
     END IF;
-    SELECT array_agg(CASE WHEN exact OR k > 1000 THEN e.exact_statement ELSE e.search_statement END)
-    INTO statements
+    SELECT array_agg(e.id),
+           array_agg(CASE WHEN exact OR k > 1000 THEN e.exact_statement ELSE e.search_statement END)
+    INTO found_ids, statements
     FROM gte.embedding AS e
     WHERE e.relation = search.relation AND (search.embedding IS NULL OR e.name = search.embedding);
     IF statements IS NULL THEN
@@ -59,7 +62,8 @@ BEGIN
         RAISE EXCEPTION 'the table % has % embeddings', relation, cardinality(statements)
             USING ERRCODE = 'ambiguous_parameter', HINT = 'Name one: embedding => ''…''.';
     END IF;
-    RETURN QUERY EXECUTE statements[1]
-        USING dense::text, coalesce(sparse::text, ''), k, dense_weight, sparse_weight;
+    -- The table is named as it is called now; outside the search path, so with its schema.
+    RETURN QUERY EXECUTE replace(statements[1], '"{relation}"', relation::text)
+        USING dense::text, coalesce(sparse::text, ''), k, dense_weight, sparse_weight, found_ids[1];
 END
 $body$;

@@ -22,24 +22,34 @@ _PACKAGE = resources.files("gte_pg")
 def ensure_schema(connection: Connection) -> None:
     """Create or upgrade the `gte` schema in the caller's transaction; harmless when it is current.
 
-    Installs pgvector where it is missing. Other callers wait until this transaction ends.
+    Installs pgvector where it is missing, and puts its schema on the transaction's search path where
+    it lies outside. Other callers wait until this transaction ends.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
     vector = ensure_pgvector(connection)
+    path = connection.execute(text("SELECT current_setting('search_path')")).scalar_one()
     run(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS gte"))
-    before = connection.execute(text("SELECT current_setting('search_path')")).scalar_one()
-    set_path = text("SELECT set_config('search_path', :path, true)")
-    # pgvector may live in any schema: its types are found here and bound for good in what is made.
-    path = sql.SQL(", ").join([sql.Identifier("pg_catalog"), sql.Identifier(vector.schema)])
-    connection.execute(set_path, {"path": path.as_string()})
+    # pgvector's types are found in its own schema and bound for good in what is made here.
+    pinned = sql.SQL(", ").join(map(sql.Identifier, ("pg_catalog", vector.schema)))
+    _set_path(connection, pinned.as_string())
     config = Config()
     config.set_main_option("script_location", str(_migrations()))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    run(connection, sql.SQL(_PACKAGE.joinpath("database/functions.sql").read_text()))
+    functions = _PACKAGE.joinpath("database/functions.sql").read_text(encoding="utf-8")
+    run(connection, sql.SQL(functions))
+    run(connection, sql.SQL("ALTER FUNCTION gte.search SET search_path = {}").format(pinned))
     run(connection, sql.SQL("GRANT USAGE ON SCHEMA gte TO PUBLIC"))
     run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.key_frequency TO PUBLIC"))
-    connection.execute(set_path, {"path": before})
+    _set_path(connection, path)
+    visible = connection.execute(text("SELECT current_schemas(true)")).scalar_one()
+    if vector.schema not in visible:
+        own = sql.Identifier(vector.schema).as_string()
+        _set_path(connection, ", ".join(filter(None, (path, own))))
+
+
+def _set_path(connection: Connection, path: str) -> None:
+    connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
 
 
 def _migrations() -> Path:

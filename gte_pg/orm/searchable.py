@@ -89,7 +89,7 @@ class Searchable:
         found = search_statement(
             declaration,
             table,
-            Parameters.of(values),
+            Parameters.of(declaration, values),
             filters=where,
             exact=exact or limit > MOST_INDEXED_ROWS,
         ).subquery("found")

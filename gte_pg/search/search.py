@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
-from gte_pg.database import Connection
+from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration
 from gte_pg.search.query import MOST_INDEXED_ROWS, QueryVectors, Weights, check_limit
 from gte_pg.search.statement import (
@@ -57,7 +57,7 @@ def gte_search_call(
 
 def search(
     connection: Connection,
-    declaration: Declaration,
+    registered: Registered,
     query: QueryVectors,
     *,
     limit: int = 10,
@@ -70,6 +70,7 @@ def search(
     is scored. Rows without a vector (pending, or without text) are not found.
     """
     weights = weights or Weights()
+    declaration = registered.declaration
     found = search_statement(
         declaration,
         plain_table(declaration),
@@ -84,6 +85,7 @@ def search(
             "k": check_limit(limit),
             "dense_weight": float(weights.dense),
             "sparse_weight": float(weights.sparse),
+            "embedding": registered.id,
         },
     ).fetchall()
     return [Hit(*row) for row in rows]

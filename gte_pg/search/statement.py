@@ -48,6 +48,7 @@ class Parameters:
     k: Parameter
     dense_weight: Parameter
     sparse_weight: Parameter
+    embedding: Parameter
 
     @classmethod
     def named(cls) -> Parameters:
@@ -57,14 +58,17 @@ class Parameters:
         )
 
     @classmethod
-    def of(cls, values: Mapping[str, object]) -> Parameters:
-        """Return parameters that carry their values, so that two searches fit in one statement."""
-        return cls(
-            **{
-                name: sa.bindparam(f"gte_{name}", values[name], type_=kind(), unique=True)
-                for name, kind in _PARAMETER_TYPES.items()
-            }
-        )
+    def of(cls, declaration: Declaration, values: Mapping[str, object]) -> Parameters:
+        """Return parameters that carry their values, so that two searches fit in one statement.
+
+        The id of the embedding is looked up when the statement runs.
+        """
+        given = {
+            name: sa.bindparam(f"gte_{name}", values[name], type_=kind(), unique=True)
+            for name, kind in _PARAMETER_TYPES.items()
+            if name != "embedding"
+        }
+        return cls(**given, embedding=_identifier(declaration))
 
 
 _PARAMETER_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
@@ -73,16 +77,25 @@ _PARAMETER_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "k": sa.Integer,
     "dense_weight": sa.Double,
     "sparse_weight": sa.Double,
+    "embedding": sa.Integer,
 }
+
+# In a stored statement this stands for the table, whatever its name is when it runs.
+_RELATION = "{relation}"
 
 
 def plain_table(declaration: Declaration) -> sa.TableClause:
     """Return the table of a declaration for use in a statement, every name quoted as it stands."""
-    names = [*(column.name for column in declaration.key), *declaration.columns]
+    schema = sa.quoted_name(declaration.schema, quote=True) if declaration.schema else None
+    return _table(declaration, declaration.table, schema)
+
+
+def _table(declaration: Declaration, name: str, schema: str | None = None) -> sa.TableClause:
+    columns = [*(column.name for column in declaration.key), *declaration.columns]
     return sa.table(
-        sa.quoted_name(declaration.table, quote=True),
-        *(sa.column(sa.quoted_name(name, quote=True)) for name in names),
-        schema=sa.quoted_name(declaration.schema, quote=True) if declaration.schema else None,
+        sa.quoted_name(name, quote=True),
+        *(sa.column(sa.quoted_name(column, quote=True)) for column in columns),
+        schema=schema,
     )
 
 
@@ -110,8 +123,11 @@ def statement_text(statement: sa.Select[Any]) -> str:
 
 
 def stored_statement(declaration: Declaration, *, exact: bool = False) -> str:
-    """Return the statement that `gte.search` runs: `$1`… in the order of `Parameters`, key as jsonb."""
-    source = plain_table(declaration)
+    """Return the statement that `gte.search` runs: `$1`… in the order of `Parameters`, key as jsonb.
+
+    `"{relation}"` stands for the table, which may have been renamed by then.
+    """
+    source = _table(declaration, _RELATION)
     found = search_statement(declaration, source, Parameters.named(), exact=exact)
     numbered = {name: f"${place}" for place, name in enumerate(_PARAMETER_TYPES, start=1)}
     return statement_text(with_json_key(declaration, found)) % numbered
@@ -268,7 +284,7 @@ class _Builder:
         )
         rows = sa.func.coalesce(
             sa.select(frequency.c.rows)
-            .where(frequency.c.embedding == self._identifier(), frequency.c.key == possible.c.key)
+            .where(frequency.c.embedding == self.given.embedding, frequency.c.key == possible.c.key)
             .scalar_subquery(),
             _number(1),
         )
@@ -283,20 +299,6 @@ class _Builder:
                 self.given.sparse_weight > _number(0),
             )
             .subquery("chosen_keys")
-        )
-
-    def _identifier(self) -> sa.ScalarSelect[Any]:
-        embedding = sa.table(
-            "embedding", sa.column("id"), sa.column("relation"), sa.column("name"), schema="gte"
-        )
-        relation = sa.func.to_regclass(
-            sa.literal_column(_quoted(self.declaration.relation.as_string()))
-        )
-        name: sa.ColumnElement[str] = sa.literal_column(_quoted(self.declaration.name))
-        return (
-            sa.select(embedding.c.id)
-            .where(embedding.c.relation == relation, embedding.c.name == name)
-            .scalar_subquery()
         )
 
     def _parts(self, query: sa.CTE) -> tuple[sa.ColumnElement[float], sa.ColumnElement[float]]:
@@ -329,6 +331,19 @@ class _Builder:
             self._column(column.name).label(f"key_{place}")
             for place, column in enumerate(self.declaration.key)
         ]
+
+
+def _identifier(declaration: Declaration) -> sa.ScalarSelect[Any]:
+    embedding = sa.table(
+        "embedding", sa.column("id"), sa.column("relation"), sa.column("name"), schema="gte"
+    )
+    relation = sa.func.to_regclass(sa.literal_column(_quoted(declaration.relation.as_string())))
+    name: sa.ColumnElement[str] = sa.literal_column(_quoted(declaration.name))
+    return (
+        sa.select(embedding.c.id)
+        .where(embedding.c.relation == relation, embedding.c.name == name)
+        .scalar_subquery()
+    )
 
 
 _ZERO = sa.literal_column("0::float8", sa.Double)

@@ -171,8 +171,8 @@ def test_search_gives_the_entity_and_its_score(
     library: Session, reader: Connection, encoder: Encoder
 ) -> None:
     rows = library.execute(Article.search("cat", limit=3)).all()
-    declaration = load(reader, "articles").declaration
-    hits = search(reader, declaration, encode_query(encoder, declaration, "cat"), limit=3)
+    registered = load(reader, "articles")
+    hits = search(reader, registered, encode_query(encoder, registered.declaration, "cat"), limit=3)
     assert [article.id for article, _ in rows] == [hit.key["id"] for hit in hits]
     assert [score for _, score in rows] == pytest.approx([hit.score for hit in hits])
     assert isinstance(rows[0][0], Article)

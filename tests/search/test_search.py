@@ -130,7 +130,7 @@ def test_scores_are_the_reference_formula_on_the_stored_vectors(
     for weights in WEIGHTS:
         for text in QUERIES:
             query = encode_query(encoder, registered.declaration, text)
-            hits = search(connection, registered.declaration, query, weights=weights, exact=exact)
+            hits = search(connection, registered, query, weights=weights, exact=exact)
             truth = reference(connection, query, weights)
             assert len(hits) == 10 or weights.dense == 0
             check_scores(hits, truth, tolerance)
@@ -141,9 +141,7 @@ def test_exact_is_the_true_top_k(
 ) -> None:
     for weights in WEIGHTS:
         query = encode_query(encoder, articles.declaration, "a cat on the mat")
-        hits = search(
-            connection, articles.declaration, query, limit=50, weights=weights, exact=True
-        )
+        hits = search(connection, articles, query, limit=50, weights=weights, exact=True)
         truth = reference(connection, query, weights)
         best = sorted((score for score, _, _ in truth.values()), reverse=True)[:50]
         assert [hit.score for hit in hits] == pytest.approx(best, abs=1e-5)
@@ -156,8 +154,8 @@ def test_the_indexes_find_what_the_scan_finds(
     found = wanted = 0
     for text in QUERIES[:-1]:
         query = encode_query(encoder, articles.declaration, text)
-        fast = search(connection, articles.declaration, query, weights=weights)
-        true = search(connection, articles.declaration, query, weights=weights, exact=True)
+        fast = search(connection, articles, query, weights=weights)
+        true = search(connection, articles, query, weights=weights, exact=True)
         # Many texts are equal up to the order of their words: scores decide, not keys.
         worst = true[len(fast) - 1].score
         found += sum(hit.score >= worst - 1e-6 for hit in fast)
@@ -170,12 +168,12 @@ def test_both_indexes_are_used(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
     query = encode_query(encoder, articles.declaration, "database кот")
-    (statement,) = connection.execute("SELECT search_statement FROM gte.embedding").fetchone() or (
-        "",
+    (stored,) = connection.execute("SELECT search_statement FROM gte.embedding").fetchone() or ("",)
+    statement = stored.replace('"{relation}"', "articles")
+    connection.execute(
+        f"PREPARE hybrid (text, text, int, float8, float8, int) AS {statement}".encode()
     )
-    prepared = f"PREPARE hybrid (text, text, int, float8, float8) AS {statement}"
-    connection.execute(prepared.encode())
-    run = f"EXECUTE hybrid ('{query.dense}', '{query.sparse}', 10, 1.0, 0.1)"
+    run = f"EXECUTE hybrid ('{query.dense}', '{query.sparse}', 10, 1.0, 0.1, {articles.id})"
     plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {run}".encode()).fetchall())
     assert "Index Scan using articles_embedding_dense" in plan
     assert "Bitmap Index Scan on articles_embedding_tokens" in plan
@@ -186,7 +184,7 @@ def test_a_leg_with_weight_zero_is_not_run(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
     query = encode_query(encoder, articles.declaration, "кот")
-    hits = search(connection, articles.declaration, query, weights=Weights(0, 1), limit=1000)
+    hits = search(connection, articles, query, weights=Weights(0, 1), limit=1000)
     truth = reference(connection, query, Weights(0, 1))
     assert {hit.key["id"] for hit in hits} <= {key for key, (score, _, _) in truth.items() if score}
 
@@ -202,9 +200,7 @@ def test_the_sql_function_answers_like_python(
                 "sparse_weight => %s, exact => %s)",
                 (query.dense, query.sparse, weights.dense, weights.sparse, exact),
             ).fetchall()
-            hits = search(
-                connection, articles.declaration, query, limit=7, weights=weights, exact=exact
-            )
+            hits = search(connection, articles, query, limit=7, weights=weights, exact=exact)
             assert [Hit(*row) for row in rows] == hits
 
 
@@ -214,7 +210,7 @@ def test_rows_without_a_vector_are_not_found(
     connection.execute("UPDATE articles SET title = 'changed' WHERE id <= 2995")
     query = encode_query(encoder, articles.declaration, "cat")
     for exact in (True, False):
-        hits = search(connection, articles.declaration, query, limit=10, exact=exact)
+        hits = search(connection, articles, query, limit=10, exact=exact)
         assert {hit.key["id"] for hit in hits} == {2996, 2997, 2998, 2999, 3000}
 
 
@@ -229,7 +225,7 @@ def test_ties_come_in_the_order_of_the_key(
         "FROM articles b WHERE b.id = 1"
     )
     query = encode_query(encoder, articles.declaration, "same")
-    hits = search(connection, articles.declaration, query, limit=10, exact=True)
+    hits = search(connection, articles, query, limit=10, exact=True)
     assert [hit.key["id"] for hit in hits] == list(range(1, 11))
 
 
@@ -237,14 +233,14 @@ def test_more_rows_than_there_are(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
     query = encode_query(encoder, articles.declaration, "cat")
-    assert len(search(connection, articles.declaration, query, limit=10_000_000)) == ROWS
+    assert len(search(connection, articles, query, limit=10_000_000)) == ROWS
 
 
 def test_settings_of_a_search_end_with_it(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
     query = encode_query(encoder, articles.declaration, "cat")
-    search(connection, articles.declaration, query)
+    search(connection, articles, query)
     assert connection.execute("SHOW hnsw.ef_search").fetchone() == ("40",)
 
 
@@ -254,9 +250,9 @@ def test_a_model_without_token_weights(bare: Bare, plain_model: str) -> None:
     registered = add_embedding(dsn, connection, "articles", ("title",), plain_model)
     drain(connection, registered)
     query = encode_query(Encoder.load(plain_model), registered.declaration, "cat")
-    fast = search(connection, registered.declaration, query)
+    fast = search(connection, registered, query)
     assert [hit.sparse for hit in fast] == [0.0] * 10
-    assert fast == search(connection, registered.declaration, query, exact=True)
+    assert fast == search(connection, registered, query, exact=True)
     rows = connection.execute("SELECT * FROM gte.search('articles', %s)", (query.dense,)).fetchall()
     assert [Hit(*row) for row in rows] == fast
 
@@ -281,7 +277,7 @@ def test_no_rows_asked_for(
 ) -> None:
     query = encode_query(encoder, articles.declaration, "cat")
     with pytest.raises(QueryError, match=str(limit)):
-        search(connection, articles.declaration, query, limit=limit)
+        search(connection, articles, query, limit=limit)
     with pytest.raises(psycopg.errors.InvalidParameterValue):
         connection.execute("SELECT gte.search('articles', %s, k => %s)", (query.dense, limit))
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from gte_pg.database import Connection, connect, engine, ensure_schema, load
+from gte_pg.encoder import Encoder
+from gte_pg.search import encode_query, search
+from tests.tables import ARTICLES, add_embedding, broken_rows, drain
+
+
+def test_the_schema_is_made_once_and_made_again_without_harm(empty_dsn: str) -> None:
+    def make() -> None:
+        with engine(empty_dsn).begin() as connection:
+            ensure_schema(connection)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with connect(empty_dsn) as connection:
+        assert connection.execute("SELECT version_num FROM gte.schema_version").fetchall() == [
+            ("0001",)
+        ]
+        assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
+
+
+def test_pgvector_may_live_in_any_schema(empty_dsn: str, model: str, encoder: Encoder) -> None:
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute('CREATE SCHEMA "My Extensions"')
+        connection.execute('CREATE EXTENSION vector SCHEMA "My Extensions"')
+        connection.execute(ARTICLES)
+        connection.execute("INSERT INTO articles VALUES (1, 'cat'), (2, 'database')")
+    with connect(empty_dsn) as connection:
+        registered = add_embedding(empty_dsn, connection, "articles", ("title",), model)
+        drain(connection, registered)
+        query = encode_query(encoder, registered.declaration, "cat")
+        assert search(connection, registered, query)[0].key == {"id": 1}
+    with psycopg.connect(empty_dsn, autocommit=True) as application:
+        application.execute("UPDATE articles SET title = 'dog' WHERE id = 2")
+        row = application.execute(
+            "SELECT key FROM gte.search('articles', %s, %s)", (query.dense, query.sparse)
+        ).fetchone()
+        assert row == ({"id": 1},)
+
+
+def test_a_renamed_table_is_followed(
+    dsn: str, connection: Connection, model: str, encoder: Encoder
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'cat'), (2, 'database')")
+    registered = add_embedding(dsn, connection, "articles", ("title",), model)
+    drain(connection, registered)
+    connection.execute("CREATE SCHEMA app")
+    connection.execute('ALTER TABLE articles RENAME TO "it\'s {relation} $1 %s"')
+    connection.execute('ALTER TABLE "it\'s {relation} $1 %s" SET SCHEMA app')
+    table = 'app."it\'s {relation} $1 %s"'
+    connection.execute(f"UPDATE {table} SET title = 'dog' WHERE id = 2".encode())
+    renamed = load(connection, table)
+    assert broken_rows(connection, renamed.declaration) == 0
+    assert drain(connection, renamed).encoded == 1
+    query = encode_query(encoder, renamed.declaration, "cat")
+    hits = search(connection, renamed, query)
+    rows = connection.execute(
+        "SELECT key, score FROM gte.search(%s::regclass, %s, %s)",
+        (table, query.dense, query.sparse),
+    ).fetchall()
+    assert rows == [(hit.key, hit.score) for hit in hits]
+
+
+def test_a_database_without_pgvector_says_so(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(empty_dsn).begin() as connection:
+        connection.execute(text("CREATE ROLE gte_pg_test_nobody"))
+        connection.execute(text("SET ROLE gte_pg_test_nobody"))
+        with pytest.raises(Exception, match=r"pgvector|permission denied"):
+            ensure_schema(connection)
+        connection.rollback()
