@@ -31,7 +31,59 @@ DEPTH = 10
 
 K1, B = 1.2, 0.75
 STOP_WORDS = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "did", "do", "does", "for", "from", "had", "has", "have", "how", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "why", "will", "with"]
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "but",
+        "by",
+        "can",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "why",
+        "will",
+        "with",
+    ]
 )
 SUFFIXES = {"sses": "ss", "ies": "y", "ss": "ss", "ing": "", "ed": "", "s": ""}
 
@@ -149,8 +201,10 @@ def measure(encoder: Encoder, collections: Iterable[Collection]) -> None:
             weight: ndcg(dense + np.float32(weight) * sparse, collection.relevant)
             for weight in SPARSE_WEIGHTS
         }
-        parts = (ndcg(bm25(collection), collection.relevant), sweep[0.0])
-        parts += (ndcg(sparse, collection.relevant), sweep[DEFAULT_SPARSE_WEIGHT])
+        lexical, tokens = (
+            ndcg(scores, collection.relevant) for scores in (bm25(collection), sparse)
+        )
+        parts = (lexical, sweep[0.0], tokens, sweep[DEFAULT_SPARSE_WEIGHT])
         numbers = " | ".join(f"{number:.3f}" for number in (*parts, *sweep.values()))
         size = f"{len(collection.queries):,} → {len(collection.documents):,}"
         print(f"| {collection.name} | {size} | {count:.0f} | {numbers} |", flush=True)

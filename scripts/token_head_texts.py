@@ -41,7 +41,8 @@ def docstring_pairs(*, held_out: bool) -> list[Pair]:
 
 def described_pairs(path: Path, *, held_out: bool) -> list[Pair]:
     """Read rows with `name`, `summary` and `description` from .jsonl or .jsonl.xz."""
-    pairs, seen = [], set()
+    pairs: list[Pair] = []
+    seen: set[str] = set()
     rows = [Pair(row["name"], row["summary"], row["description"]) for row in read_rows(path)]
     for pair in sorted(rows, key=lambda pair: _digest(pair.source)):
         words = pair.document.split()

@@ -30,8 +30,8 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 BATCH_PAIRS = 512
 EPOCHS = 6
-LEARNING_RATE = 0.02
-SCORE_SCALE = 2.0  # makes softmax logits of scores whose typical weight is 0.45
+LEARNING_RATE = 0.003
+SCORE_SCALE = 2.0  # makes softmax logits of scores whose typical weight is 0.4
 COMMON_TOKEN_COST = 0.1
 SMALLEST_VARIANCE = 1e-3
 TYPICAL_WEIGHT = (
@@ -74,6 +74,16 @@ def hidden_states(encoder: Encoder, texts: Sequence[str]) -> Tokens:
     return Tokens(text, token, hidden)
 
 
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Return all the texts' tokens as of one collection, the texts numbered on."""
+    sizes = [int(part.text.max()) + 1 for part in parts]
+    return Tokens(
+        np.concatenate([part.text + sum(sizes[:place]) for place, part in enumerate(parts)]),
+        np.concatenate([part.token for part in parts]),
+        np.concatenate([part.hidden for part in parts]),
+    )
+
+
 def whitening(hidden: Floats) -> tuple[Floats, Floats]:
     """Return the mean and the matrix after which all directions vary alike: one step suits all."""
     mean = hidden.mean(axis=0)
@@ -104,7 +114,8 @@ def batch_of(tokens: Tokens, chosen: Integers) -> Tokens:
 
 def loss_and_gradient(
     sides: tuple[Tokens, Tokens], head: Floats, bias: float
-) -> tuple[float, NDArray[np.float32]]:
+) -> tuple[float, Floats]:
+    """`sides` are the short texts and their long ones; the last of the gradient is the bias's."""
     size = int(sides[0].text.max()) + 1
     columns = np.unique(np.concatenate([side.token for side in sides]))
     chosen, matrices = [], []
@@ -184,14 +195,8 @@ def main() -> None:
         print(f"{len(pairs)} pairs, {len(collections[-1][1].token)} tokens", flush=True)
     mean, matrix = whitening(np.concatenate([documents.hidden for _, documents in collections]))
     for side in (side for sides in collections for side in sides):
-        side.hidden = (side.hidden - mean) @ matrix
-    documents = [sides[1] for sides in collections]
-    offsets = np.cumsum([0, *(int(tokens.text.max()) + 1 for tokens in documents)])
-    every = Tokens(
-        np.concatenate([t.text + offset for t, offset in zip(documents, offsets, strict=False)]),
-        np.concatenate([tokens.token for tokens in documents]),
-        np.concatenate([tokens.hidden for tokens in documents]),
-    )
+        side.hidden = np.asarray((side.hidden - mean) @ matrix, np.float32)
+    every = joined([documents for _, documents in collections])
     head, bias = learn(collections, *fit_to_idf(every))
     _, weights = every.strongest(head, bias)
     weights = weights[weights > 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gte_pg.search.parameters import Parameters
 from gte_pg.search.query import (
     MOST_INDEXED_ROWS,
     QueryVectors,
@@ -13,7 +14,6 @@ from gte_pg.search.query import (
 from gte_pg.search.search import Hit, gte_search_call, search
 from gte_pg.search.shared_tokens import shared_tokens
 from gte_pg.search.statement import (
-    Parameters,
     key_columns,
     search_statement,
     stored_statement,

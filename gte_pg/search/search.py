@@ -9,9 +9,9 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration
+from gte_pg.search.parameters import Parameters
 from gte_pg.search.query import MOST_INDEXED_ROWS, QueryVectors, Weights, check_limit
 from gte_pg.search.statement import (
-    Parameters,
     plain_table,
     search_statement,
     statement_text,

@@ -1,0 +1,82 @@
+"""What a search statement is given: placeholders, or values that it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from gte_pg.declaration import Declaration
+
+Parameter = sa.ColumnElement[Any]
+
+_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
+    "dense": sa.Text,
+    "sparse": sa.Text,
+    "k": sa.Integer,
+    "dense_weight": sa.Double,
+    "sparse_weight": sa.Double,
+    "embedding": sa.Integer,
+}
+
+NAMES = tuple(_TYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Vectors in pgvector's text form ('' for no sparse vector), numbers, and the registry's id."""
+
+    dense: Parameter
+    sparse: Parameter
+    k: Parameter
+    dense_weight: Parameter
+    sparse_weight: Parameter
+    embedding: Parameter
+
+    @classmethod
+    def named(cls) -> Parameters:
+        """Return placeholders whose values are given when the statement runs."""
+        return cls(**{name: sa.bindparam(name, type_=kind()) for name, kind in _TYPES.items()})
+
+    @classmethod
+    def of(cls, declaration: Declaration, values: Mapping[str, object]) -> Parameters:
+        """Return parameters that carry their values, so that two searches fit in one statement.
+
+        The id of the embedding is looked up when the statement runs.
+        """
+        given = {
+            name: sa.bindparam(f"gte_{name}", values[name], type_=kind(), unique=True)
+            for name, kind in _TYPES.items()
+            if name != "embedding"
+        }
+        return cls(**given, embedding=_embedding_id(declaration))
+
+
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal, for what belongs to the statement and is not given to it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def number(value: int) -> sa.ColumnElement[int]:
+    """Return a constant of the statement's own, as opposed to a value that is given to it."""
+    return sa.literal_column(str(value), sa.Integer)
+
+
+def registry() -> sa.TableClause:
+    """The table gte.embedding, for use in a statement."""
+    return sa.table(
+        "embedding", sa.column("id"), sa.column("relation"), sa.column("name"), schema="gte"
+    )
+
+
+def _embedding_id(declaration: Declaration) -> sa.ScalarSelect[Any]:
+    embedding = registry()
+    relation = sa.func.to_regclass(sa.literal_column(quoted(declaration.relation.as_string())))
+    name: sa.ColumnElement[str] = sa.literal_column(quoted(declaration.name))
+    return (
+        sa.select(embedding.c.id)
+        .where(embedding.c.relation == relation, embedding.c.name == name)
+        .scalar_subquery()
+    )

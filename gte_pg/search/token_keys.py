@@ -1,0 +1,77 @@
+"""Which keys of the token index a query looks up, and what the others could still bring.
+
+A key is a token and an impact bucket: the rows in which the token weighs between two edges. A row
+gains at most w_q(t) · (upper edge) from it, so keys are taken by that bound, the largest first: a
+common token is looked up only in the buckets where its weight is high. After the first n keys no
+unseen row can have a sparse part above
+
+    remaining(n) = Σ over the query's tokens of w_q(t) · (largest edge of t not yet looked up)
+
+The last bucket has no upper edge: its bound is infinite and it always comes first.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gte_pg.search.parameters import Parameters, number
+
+_BUCKETS = 16
+
+
+def ranked_keys(query: sa.CTE, parameters: Parameters, step: float) -> sa.CTE:
+    """Return the query's keys: `key`, `rows_before` and `remaining`, both as before the key is taken.
+
+    `rows_before` adds up the keys' frequencies, which are estimates: they steer cost, never what is
+    found. There are no keys where the sparse part has no weight.
+    """
+    token = sa.func.gte.sparse_entries(query.c.sparse).table_valued(
+        sa.column("token", sa.Integer), sa.column("weight", sa.Double), name="entry"
+    )
+    bucket = (
+        sa.func.generate_series(number(0), number(_BUCKETS - 1))
+        .table_valued(sa.column("number", sa.Integer))
+        .render_derived(name="bucket")
+    )
+    last = bucket.c.number == number(_BUCKETS - 1)
+    width = token.c.weight * sa.literal_column(f"{step!r}::float8", sa.Double)
+    possible = (
+        sa.select(
+            (token.c.token * number(_BUCKETS) + bucket.c.number).label("key"),
+            sa.case((last, _INFINITY), else_=width * (bucket.c.number + number(1))).label("bound"),
+            sa.case((last, number(0)), else_=width).label("gain"),
+        )
+        .select_from(query.join(token, sa.true()).join(bucket, sa.true()))
+        .where(parameters.sparse_weight > number(0))
+        .subquery("possible_keys")
+    )
+    frequency = sa.table(
+        "key_frequency", sa.column("embedding"), sa.column("key"), sa.column("rows"), schema="gte"
+    )
+    rows = (
+        sa.select(frequency.c.rows)
+        .where(frequency.c.embedding == parameters.embedding, frequency.c.key == possible.c.key)
+        .scalar_subquery()
+    )
+    counted = sa.select(possible, sa.func.coalesce(rows, number(1)).label("rows")).subquery(
+        "counted"
+    )
+    order = [counted.c.bound.desc(), counted.c.key]
+    gained = sa.func.sum(counted.c.gain).over(order_by=order) - counted.c.gain
+    return (
+        sa.select(
+            counted.c.key,
+            (sa.func.sum(counted.c.rows).over(order_by=order) - counted.c.rows).label(
+                "rows_before"
+            ),
+            sa.case(
+                (counted.c.bound == _INFINITY, _INFINITY),
+                else_=sa.func.sum(counted.c.gain).over() - gained,
+            ).label("remaining"),
+        )
+        .cte("ranked_keys")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+_INFINITY = sa.literal_column("'Infinity'::float8", sa.Double)
