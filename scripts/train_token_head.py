@@ -29,7 +29,6 @@ MODEL = "all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 BATCH_PAIRS = 512
-EPOCHS = 6
 LEARNING_RATE = 0.003
 SCORE_SCALE = 2.0  # makes softmax logits of scores whose typical weight is 0.4
 COMMON_TOKEN_COST = 0.1
@@ -150,7 +149,7 @@ def loss_and_gradient(
 
 
 def learn(
-    collections: Sequence[tuple[Tokens, Tokens]], head: Floats, bias: float
+    collections: Sequence[tuple[Tokens, Tokens]], head: Floats, bias: float, epochs: int
 ) -> tuple[Floats, float]:
     """Adam, its steps shrinking to nothing; batches never mix the collections."""
     random = np.random.default_rng(0)
@@ -162,8 +161,8 @@ def learn(
             steps.append((batch_of(queries, chosen), batch_of(documents, chosen)))
     state = np.append(head, np.float32(bias))
     mean, square = np.zeros_like(state), np.zeros_like(state)
-    total, step = EPOCHS * len(steps), 0
-    for epoch in range(EPOCHS):
+    total, step = epochs * len(steps), 0
+    for epoch in range(epochs):
         losses = []
         for index in random.permutation(len(steps)):
             loss, gradient = loss_and_gradient(steps[index], state[:-1], float(state[-1]))
@@ -183,6 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--descriptions", type=Path, required=True, help=described_pairs.__doc__)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=6, help="0 leaves the fit to idf as it is")
     arguments = parser.parse_args()
     encoder = Encoder.load(MODEL)
     collections = []
@@ -197,7 +197,7 @@ def main() -> None:
     for side in (side for sides in collections for side in sides):
         side.hidden = np.asarray((side.hidden - mean) @ matrix, np.float32)
     every = joined([documents for _, documents in collections])
-    head, bias = learn(collections, *fit_to_idf(every))
+    head, bias = learn(collections, *fit_to_idf(every), arguments.epochs)
     _, weights = every.strongest(head, bias)
     weights = weights[weights > 0]
     scale = TYPICAL_WEIGHT / weights.mean()

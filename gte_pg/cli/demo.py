@@ -19,6 +19,9 @@ from gte_pg.sync import sync_once
 
 _MOST_TOKENS = 4
 
+# The width of the table less its column of text.
+_OTHER_COLUMNS = 46
+
 
 @click.command()
 @click.argument("query", default="run a program and capture its output")
@@ -43,10 +46,12 @@ def demo(query: str, model: str, limit: int, dsn: str) -> None:
         encoded = time.perf_counter()
         hits = search(connection, registered, vectors, limit=limit)
         found = time.perf_counter()
-        grid = Table(box=SIMPLE_HEAD)
-        for heading in ("", "score", "dense", "sparse"):
-            grid.add_column(heading, no_wrap=True, justify="right")
-        grid.add_column("name, first line", ratio=1, overflow="ellipsis", no_wrap=True)
+        answers = Console()
+        grid = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for heading, width in (("", 2), ("score", 5), ("dense", 5), ("sparse", 6)):
+            grid.add_column(heading, width=width, justify="right")
+        text_width = max(answers.width - _OTHER_COLUMNS, 20)
+        grid.add_column("name, first line", width=text_width, no_wrap=True, overflow="ellipsis")
         grid.add_column("shared tokens", width=16)
         for rank, hit in enumerate(hits, start=1):
             details = read_details(connection, hit.key)
@@ -58,7 +63,7 @@ def demo(query: str, model: str, limit: int, dsn: str) -> None:
                 f"[bold]{escape(details.name)}[/bold]\n{escape(details.first_line)}",
                 escape(" ".join(list(tokens)[:_MOST_TOKENS])),
             )
-    Console().print(grid)
+    answers.print(grid)
     console.print(
         f"query encoded in {1000 * (encoded - started):.1f} ms, "
         f"rows found in {1000 * (found - encoded):.1f} ms",
