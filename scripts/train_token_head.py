@@ -29,8 +29,8 @@ MODEL = "all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 BATCH_PAIRS = 512
-LEARNING_RATE = 0.003
-SCORE_SCALE = 2.0  # makes softmax logits of scores whose typical weight is 0.4
+LEARNING_RATE = 0.0005  # small: the further from idf, the worse on texts unlike these
+SCORE_SCALE = 2.0  # makes softmax logits of scores whose typical weight is 0.45
 COMMON_TOKEN_COST = 0.1
 SMALLEST_VARIANCE = 1e-3
 TYPICAL_WEIGHT = (

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, engine, ensure_schema, find_table, load, run
+from gte_pg.database import (
+    Connection,
+    Registered,
+    engine,
+    ensure_schema,
+    find_table,
+    load,
+    postgres_version,
+    run,
+)
 from gte_pg.declaration import Declaration, Storage, row_hash, row_is_empty
 from gte_pg.encoder import Encoded, Encoder, load_encoder
 from gte_pg.install import add_statements
@@ -30,18 +39,10 @@ def add_embedding(
     storage: Storage = "vector",
 ) -> Registered:
     found = find_table(connection, table)
-    declaration = Declaration.of_model(
-        identify(model),
-        schema=found.schema,
-        table=found.name,
-        key=found.key,
-        source=source,
-        name=name,
-        storage=storage,
-    )
+    declaration = found.declare(identify(model), source, name=name, storage=storage)
     with engine(dsn).begin() as transaction:
         ensure_schema(transaction)
-        for statement in add_statements(declaration):
+        for statement in add_statements(declaration, postgres=postgres_version(transaction)):
             run(transaction, statement)
     return load(connection, table, name)
 

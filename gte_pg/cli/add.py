@@ -3,8 +3,16 @@ from __future__ import annotations
 import click
 
 from gte_pg.cli.database import LOCK_TIMEOUT, dsn_option
-from gte_pg.database import connect, engine, ensure_schema, find_table, load_all, run
-from gte_pg.declaration import Declaration, Storage
+from gte_pg.database import (
+    connect,
+    engine,
+    ensure_schema,
+    find_table,
+    load_all,
+    postgres_version,
+    run,
+)
+from gte_pg.declaration import Storage
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements
 from gte_pg.models import identify
@@ -47,15 +55,9 @@ def add(
     identity = identify(model)
     with connect(dsn) as connection:
         found = find_table(connection, table)
-        declaration = Declaration.of_model(
-            identity,
-            schema=found.schema,
-            table=found.name,
-            key=found.key,
-            source=found.resolve_sources(sources),
-            name=name,
-            dimensions=dimensions,
-            storage=storage,
+        source = found.resolve_sources(sources)
+        declaration = found.declare(
+            identity, source, name=name, dimensions=dimensions, storage=storage
         )
         there = [one.declaration.name for one in load_all(connection, table)]
         if name in there:
@@ -72,7 +74,7 @@ def add(
     with engine(dsn).begin() as transaction:
         ensure_schema(transaction)
         run(transaction, LOCK_TIMEOUT)
-        for statement in add_statements(declaration):
+        for statement in add_statements(declaration, postgres=postgres_version(transaction)):
             run(transaction, statement)
     click.echo(
         f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync", err=True

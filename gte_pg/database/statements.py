@@ -13,6 +13,13 @@ def run(connection: Connection, statement: sql.Composable) -> None:
     ).close()
 
 
+def postgres_version(connection: Connection) -> int:
+    """Return the major version of the server."""
+    version = connection.dialect.server_version_info
+    assert version is not None
+    return int(version[0])
+
+
 def fill(template: sql.SQL, **parts: sql.Composable) -> sql.Composed:
     """Fill a statement that is run with parameters: a `%` in a name is not taken for a placeholder."""
     escaped = {name: sql.SQL(part.as_string().replace("%", "%%")) for name, part in parts.items()}

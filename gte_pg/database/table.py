@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import psycopg
 
 from gte_pg.database.connect import Connection
-from gte_pg.declaration import KeyColumn
+from gte_pg.declaration import Declaration, KeyColumn, Storage
 from gte_pg.errors import DatabaseError, DeclarationError
+from gte_pg.models import ModelIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,27 @@ class Table:
     key: tuple[KeyColumn, ...]
     columns: tuple[str, ...]
     generated: frozenset[str]
+
+    def declare(
+        self,
+        model: ModelIdentity,
+        source: tuple[str, ...],
+        *,
+        name: str = "embedding",
+        dimensions: int | None = None,
+        storage: Storage = "vector",
+    ) -> Declaration:
+        """Declare an embedding of this table; `source` as `resolve_sources` returns it."""
+        return Declaration.of_model(
+            model,
+            schema=self.schema,
+            table=self.name,
+            key=self.key,
+            source=source,
+            name=name,
+            dimensions=dimensions,
+            storage=storage,
+        )
 
     def resolve_sources(self, written: tuple[str, ...]) -> tuple[str, ...]:
         """Return the source columns from how a user wrote them: a plain name, or several with commas."""

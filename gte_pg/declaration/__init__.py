@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gte_pg.declaration.capture import create_capture, drop_capture
+from gte_pg.declaration.capture import WRITE_BACK_SETTING, create_capture, drop_capture
 from gte_pg.declaration.columns import add_columns, drop_columns
 from gte_pg.declaration.declaration import Declaration, KeyColumn, Storage
 from gte_pg.declaration.indexes import (
@@ -15,6 +15,7 @@ from gte_pg.declaration.key import key_join, key_order, key_text
 from gte_pg.declaration.text import join_texts, row_hash, row_is_empty, row_text, text_hash
 
 __all__ = [
+    "WRITE_BACK_SETTING",
     "Declaration",
     "KeyColumn",
     "Storage",

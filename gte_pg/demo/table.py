@@ -13,9 +13,9 @@ from gte_pg.database import (
     find_table,
     load,
     load_all,
+    postgres_version,
     run,
 )
-from gte_pg.declaration import Declaration
 from gte_pg.demo.standard_library import standard_library
 from gte_pg.install import add_statements, remove_statements
 from gte_pg.models import ModelIdentity
@@ -85,15 +85,7 @@ def _copy(connection: Connection, table: str) -> None:
 
 def _declare(dsn: str, connection: Connection, model: ModelIdentity) -> None:
     """Declare the embedding, replacing one by another model."""
-    table = find_table(connection, TABLE)
-    wanted = Declaration.of_model(
-        model,
-        schema=table.schema,
-        table=table.name,
-        key=table.key,
-        source=SOURCE,
-        name="embedding",
-    )
+    wanted = find_table(connection, TABLE).declare(model, SOURCE)
     declared = [registered.declaration for registered in load_all(connection, TABLE)]
     if declared == [wanted]:
         return
@@ -102,7 +94,7 @@ def _declare(dsn: str, connection: Connection, model: ModelIdentity) -> None:
         for declaration in declared:
             for statement in remove_statements(declaration):
                 run(transaction, statement)
-        for statement in add_statements(wanted):
+        for statement in add_statements(wanted, postgres=postgres_version(transaction)):
             run(transaction, statement)
 
 

@@ -1,5 +1,5 @@
 """What declaring an embedding does to a database, as statements that the caller runs in one
-transaction, after `ensure_schema`.
+transaction, after `ensure_schema`. `postgres` is the server's major version.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gte_pg.declaration import (
 from gte_pg.search import stored_statement
 
 
-def add_statements(declaration: Declaration) -> list[sql.Composed]:
+def add_statements(declaration: Declaration, *, postgres: int) -> list[sql.Composed]:
     """Return the statements that put an embedding on a table that has rows.
 
     Every row becomes pending. The search indexes are left to `gte-pg sync`, which builds them when
@@ -29,17 +29,17 @@ def add_statements(declaration: Declaration) -> list[sql.Composed]:
     return [
         *add_columns(declaration),
         create_pending_index(declaration),
-        *create_capture(declaration),
+        *create_capture(declaration, postgres=postgres),
         _register(declaration),
     ]
 
 
-def attach_statements(declaration: Declaration) -> list[sql.Composed]:
+def attach_statements(declaration: Declaration, *, postgres: int) -> list[sql.Composed]:
     """Return the statements that complete a new, empty table which already has the columns."""
     return [
         create_pending_index(declaration),
         *create_search_indexes(declaration).values(),
-        *create_capture(declaration),
+        *create_capture(declaration, postgres=postgres),
         _register(declaration),
     ]
 

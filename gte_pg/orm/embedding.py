@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
-from gte_pg.database import ensure_schema, run
+from gte_pg.database import ensure_schema, postgres_version, run
 from gte_pg.declaration import Declaration, KeyColumn, Storage
 from gte_pg.errors import DeclarationError
 from gte_pg.install import attach_statements, detach_statements
@@ -125,7 +125,9 @@ class Embedding(SchemaItem):
         ensure_schema(connection)
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        for statement in attach_statements(self.declaration(target)):
+        for statement in attach_statements(
+            self.declaration(target), postgres=postgres_version(connection)
+        ):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:

@@ -8,7 +8,14 @@ from psycopg import sql
 
 from gte_pg.database import Connection, fill
 from gte_pg.database.binary import sparse_array, type_oid, vector_array
-from gte_pg.declaration import Declaration, key_join, row_hash, row_is_empty, row_text
+from gte_pg.declaration import (
+    WRITE_BACK_SETTING,
+    Declaration,
+    key_join,
+    row_hash,
+    row_is_empty,
+    row_text,
+)
 from gte_pg.encoder import Encoded
 
 # An application's statement that meets a row lock of the write-back waits for one such transaction.
@@ -60,6 +67,9 @@ FROM written JOIN free USING (key)
 WHERE {join} AND {pending} IS NOT NULL AND {hash} = written.hash
 """)
 
+# The triggers then keep every other column as it was, whatever the application's own triggers did.
+_WRITING_BACK = "SELECT set_config(%s, %s, true)"
+
 # Without statistics the planner would rather hash the whole table than look rows up by key.
 _PIN_PLAN = """
 SELECT set_config(name, 'off', true)
@@ -100,6 +110,7 @@ def clear_empty(connection: Connection, declaration: Declaration, keys: list[str
     )
     with connection.transaction():
         connection.execute(_PIN_PLAN)
+        connection.execute(_WRITING_BACK, (WRITE_BACK_SETTING, declaration.name))
         return connection.execute(statement, {"keys": keys}).rowcount
 
 
@@ -136,6 +147,7 @@ class Writer:
         }
         with self._connection.transaction():
             self._connection.execute(_PIN_PLAN)
+            self._connection.execute(_WRITING_BACK, (WRITE_BACK_SETTING, declaration.name))
             return self._connection.execute(self._statement, values).rowcount
 
 

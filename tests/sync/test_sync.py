@@ -302,3 +302,28 @@ def test_a_round_reads_its_batch_and_not_the_table(
     assert after is not None
     assert after[:2] == before[:2], "the whole table was read"
     assert after[2] - before[2] < 100
+
+
+def test_the_write_back_undoes_what_the_application_s_triggers_do_to_it(
+    dsn: str, connection: Connection, articles: Registered, model: str
+) -> None:
+    other = add_embedding(dsn, connection, "articles", ("body",), model, name="about")
+    connection.execute("""
+        ALTER TABLE articles ADD COLUMN updated_at timestamptz;
+        CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN NEW.updated_at := clock_timestamp(); NEW.title := upper(NEW.title); RETURN NEW; END';
+        UPDATE articles SET updated_at = '2000-01-01', body = 'body ' || id;
+        CREATE TRIGGER stamp BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION stamp();
+    """)
+    assert drain(connection, articles).encoded == 20
+    assert drain(connection, other).encoded == 20
+    for registered in (articles, other):
+        assert broken_rows(connection, registered.declaration) == 0
+        assert status(connection, registered).encoded == 20
+    assert connection.execute(
+        "SELECT DISTINCT updated_at::date::text, title = lower(title) FROM articles"
+    ).fetchall() == [("2000-01-01", True)]
+    connection.execute("UPDATE articles SET likes = 1 WHERE id = 1")
+    assert connection.execute(
+        "SELECT updated_at > '2001-01-01', title FROM articles WHERE id = 1"
+    ).fetchone() == (True, "TITLE 1")
