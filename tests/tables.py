@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from gte_pg.database import (
     Connection,
     Registered,
@@ -17,11 +15,11 @@ from gte_pg.database import (
     postgres_version,
     run,
 )
-from gte_pg.declaration import Declaration, Storage, row_hash, row_is_empty
+from gte_pg.declaration import Declaration, Storage
 from gte_pg.encoder import Encoded, Encoder, load_encoder
 from gte_pg.install import add_statements
 from gte_pg.models import identify
-from gte_pg.sync import Progress, sync_once
+from gte_pg.sync import Progress, count_broken, sync_once
 
 ARTICLES = (
     "CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, likes int DEFAULT 0)"
@@ -53,32 +51,9 @@ def drain(connection: Connection, registered: Registered) -> Progress:
     return last
 
 
-# Rows that break the invariant of the capture: see gte_pg/declaration/capture.py.
-_BROKEN = sql.SQL("""
-SELECT count(*) FROM {relation} AS d WHERE NOT CASE
-    WHEN {empty} THEN {filled} = 0 AND {pending} IS NULL
-    WHEN {filled} = 0 THEN {pending} IS NOT NULL
-    ELSE {filled} = {all} AND {stored} = {hash}
-END
-""")
-
-
 def broken_rows(connection: Connection, declaration: Declaration) -> int:
     """Count the rows that are neither right, nor pending, nor without text."""
-    statement = _BROKEN.format(
-        relation=declaration.relation,
-        empty=row_is_empty(declaration, "d"),
-        filled=sql.SQL("num_nonnulls({})").format(
-            sql.SQL(", ").join(sql.Identifier("d", name) for name in declaration.vector_columns)
-        ),
-        all=sql.Literal(len(declaration.vector_columns)),
-        pending=sql.Identifier("d", declaration.pending_column),
-        stored=sql.Identifier("d", declaration.hash_column),
-        hash=row_hash(declaration, "d"),
-    )
-    row = connection.execute(statement).fetchone()
-    assert row is not None
-    return int(row[0])
+    return count_broken(connection, Registered(0, declaration))
 
 
 @dataclass

@@ -67,3 +67,36 @@ BEGIN
         USING dense::text, coalesce(sparse::text, ''), k, dense_weight, sparse_weight, found_ids[1];
 END
 $body$;
+
+-- Wait until every row of a table that was pending when this was called has its vector: then what the
+-- caller has committed before is searchable. False if that did not come about in time.
+CREATE OR REPLACE FUNCTION gte.wait_until_synced(
+    relation regclass,
+    timeout interval DEFAULT '1 minute'
+)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $body$
+DECLARE
+    called timestamptz := clock_timestamp();
+    embedding_name text;
+    is_pending boolean;
+BEGIN
+    LOOP
+        is_pending := false;
+        FOR embedding_name IN
+            SELECT e.name FROM gte.embedding AS e WHERE e.relation = wait_until_synced.relation
+        LOOP
+            EXECUTE format(
+                'SELECT EXISTS (SELECT FROM %s WHERE %2$I IS NOT NULL AND %2$I <= $1)',
+                relation, embedding_name || '_pending'
+            ) INTO is_pending USING called;
+            EXIT WHEN is_pending;
+        END LOOP;
+        IF NOT is_pending OR clock_timestamp() > called + timeout THEN
+            RETURN NOT is_pending;
+        END IF;
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+END
+$body$;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gte_pg.sync.check import count_broken, repair
 from gte_pg.sync.failures import retry_failures
 from gte_pg.sync.status import Status, status
 from gte_pg.sync.sync import Progress, sync_once, watch
@@ -12,6 +13,8 @@ __all__ = [
     "Round",
     "Status",
     "Worker",
+    "count_broken",
+    "repair",
     "retry_failures",
     "status",
     "sync_once",

@@ -327,3 +327,20 @@ def test_the_write_back_undoes_what_the_application_s_triggers_do_to_it(
     assert connection.execute(
         "SELECT updated_at > '2001-01-01', title FROM articles WHERE id = 1"
     ).fetchone() == (True, "TITLE 1")
+
+
+def test_a_caller_can_wait_for_its_own_write(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    wait = "SELECT gte.wait_until_synced('articles', %s)"
+    assert connection.execute(wait, ("100 ms",)).fetchone() == (False,)
+
+    def work() -> None:
+        with connect(dsn) as own:
+            drain(own, articles)
+
+    worker = threading.Timer(0.2, work)
+    worker.start()
+    assert connection.execute(wait, ("20 s",)).fetchone() == (True,)
+    assert status(connection, articles).pending == 0
+    worker.join()
