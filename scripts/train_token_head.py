@@ -33,9 +33,7 @@ LEARNING_RATE = 0.0005  # small: the further from idf, the worse on texts unlike
 SCORE_SCALE = 2.0  # makes softmax logits of scores whose typical weight is 0.45
 COMMON_TOKEN_COST = 0.1
 SMALLEST_VARIANCE = 1e-3
-TYPICAL_WEIGHT = (
-    0.45  # mean weight in a document: so the default sparse weight 0.1 is near its best
-)
+TYPICAL_WEIGHT = 0.45  # the mean in a document: it puts the best sparse weight near 0.1
 BUCKETS = 16
 
 Floats = NDArray[np.float32]

@@ -88,4 +88,6 @@ def search(
             "embedding": registered.id,
         },
     ).fetchall()
-    return [Hit(*row) for row in rows]
+    # jsonb puts keys in an order of its own.
+    names = [column.name for column in declaration.key]
+    return [Hit({name: key[name] for name in names}, *parts) for key, *parts in rows]

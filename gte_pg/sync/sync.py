@@ -17,7 +17,11 @@ import psycopg
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.encoder import Encoder
 from gte_pg.sync.key_frequencies import refresh_key_frequencies
-from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
+from gte_pg.sync.search_indexes import (
+    build_search_index,
+    missing_search_indexes,
+    update_statistics,
+)
 from gte_pg.sync.status import count_pending
 from gte_pg.sync.worker import Worker
 
@@ -79,9 +83,12 @@ def sync_once(
             if stop.is_set() or blocked >= _MOST_BLOCKED:
                 break
     if not stop.is_set():
-        for name, statement in missing_search_indexes(connection, registered.declaration).items():
+        missing = missing_search_indexes(connection, registered.declaration)
+        for name, statement in missing.items():
             yield Progress("indexing", pending, encoded, failed, index=name)
             build_search_index(connection, registered.declaration, name, statement)
+        if missing:
+            update_statistics(connection, registered.declaration)
         if encoded:
             refresh_key_frequencies(connection, registered)
     left = count_pending(connection, registered)

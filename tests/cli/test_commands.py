@@ -137,6 +137,35 @@ def test_search_by_weights_and_limit(application: Connection, empty_dsn: str, mo
     assert "score" in readable.stdout
 
 
+def test_a_partitioned_table_with_a_key_in_any_order(
+    application: Connection, empty_dsn: str, model: str
+) -> None:
+    application.execute("""
+        CREATE TABLE parts (id bigint, region text, body text, PRIMARY KEY (region, id))
+        PARTITION BY LIST (region);
+        CREATE TABLE parts_eu PARTITION OF parts FOR VALUES IN ('eu');
+        CREATE TABLE parts_us PARTITION OF parts DEFAULT;
+        INSERT INTO parts SELECT n, (ARRAY['eu', 'us'])[1 + n % 2], 'cat ' || n
+        FROM generate_series(1, 300) AS n;
+    """)
+    gte_pg("add", "parts", "--source", "body", "--model", model, dsn=empty_dsn)
+    *_, last = lines(gte_pg("sync", dsn=empty_dsn))
+    assert (last["encoded"], last["left"]) == (300, 0)
+    application.execute("UPDATE parts_eu SET body = 'dog' WHERE id = 2")
+    application.execute("CREATE TABLE parts_asia PARTITION OF parts FOR VALUES IN ('asia')")
+    application.execute("INSERT INTO parts VALUES (1, 'asia', 'a new partition')")
+    (status,) = lines(gte_pg("status", "--json", dsn=empty_dsn))
+    assert status["pending"] == 2
+    lines(gte_pg("sync", dsn=empty_dsn))
+    (hit,) = lines(
+        gte_pg("search", "parts", "a new partition", "--limit", "1", "--json", dsn=empty_dsn)
+    )
+    assert list(hit["key"].items()) == [("region", "asia"), ("id", 1)]
+    readable = gte_pg("search", "parts", "a new partition", "--limit", "1", dsn=empty_dsn)
+    assert readable.stdout.index("region") < readable.stdout.index("id")
+    assert readable.stdout.index("asia") < readable.stdout.rindex("1")
+
+
 def test_watch_encodes_what_comes_and_leaves_when_told(
     application: Connection, empty_dsn: str, model: str
 ) -> None:
