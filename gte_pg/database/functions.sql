@@ -100,3 +100,76 @@ BEGIN
     END LOOP;
 END
 $body$;
+
+-- The k rows of a table that are most like one of its rows, best first, that row left out. No encoder
+-- is needed: the row's stored vectors are the query. The key is the text of the primary key, or for a
+-- composite key a JSON array of texts: '["eu", "42"]'.
+CREATE OR REPLACE FUNCTION gte.similar(
+    relation regclass,
+    key text,
+    k int DEFAULT 10,
+    dense_weight float8 DEFAULT 1.0,
+    sparse_weight float8 DEFAULT 0.1,
+    embedding text DEFAULT NULL,
+    exact boolean DEFAULT false
+)
+RETURNS TABLE (found_key jsonb, score float8, dense_part float8, sparse_part float8)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+AS $body$
+DECLARE
+    key_columns text[];
+    key_values text[];
+    condition text;
+    row_columns text;
+    row_key jsonb;
+    row_dense vector;
+    row_sparse sparsevec;
+    declared gte.embedding;
+    rows_found bigint;
+BEGIN
+    SELECT array_agg(a.attname ORDER BY place.n) INTO key_columns
+    FROM pg_index AS i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS place (attnum, n)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = place.attnum
+    WHERE i.indrelid = "similar".relation AND i.indisprimary;
+    key_values := CASE WHEN cardinality(key_columns) = 1 THEN ARRAY[key]
+                       ELSE ARRAY(SELECT json_array_elements_text(key::json)) END;
+    IF key IS NULL OR cardinality(key_columns) IS DISTINCT FROM cardinality(key_values) THEN
+        RAISE EXCEPTION 'the key % does not fit the primary key (%) of %', coalesce(key, 'NULL'),
+            array_to_string(key_columns, ', '), relation
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write a composite key as a JSON array of texts: ''["eu", "42"]''.';
+    END IF;
+    SELECT e.* INTO declared FROM gte.embedding AS e
+    WHERE e.relation = "similar".relation AND ("similar".embedding IS NULL OR e.name = "similar".embedding)
+    ORDER BY e.id LIMIT 1;
+    IF declared.id IS NOT NULL THEN  -- else gte.search says what is wrong
+        SELECT string_agg(format('%I = %L', c, v), ' AND '), string_agg(format('%L, %I', c, c), ', ')
+        INTO condition, row_columns FROM unnest(key_columns, key_values) AS pair (c, v);
+        EXECUTE format(
+            'SELECT jsonb_build_object(%s), %I::vector, %s FROM %s WHERE %s',
+            row_columns, declared.name,
+            CASE WHEN declared.sparse_dimensions IS NULL THEN 'NULL::sparsevec'
+                 ELSE quote_ident(declared.name || '_sparse') END,
+            relation, condition
+        ) INTO row_key, row_dense, row_sparse;
+        GET DIAGNOSTICS rows_found = ROW_COUNT;
+        IF rows_found = 0 THEN
+            RAISE EXCEPTION '% has no row with the key %', relation, key
+                USING ERRCODE = 'no_data_found';
+        END IF;
+        IF row_dense IS NULL THEN
+            RAISE EXCEPTION 'the row % of % has no vector yet', key, relation
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = 'It is pending, or it has no text; gte-pg sync encodes what is pending.';
+        END IF;
+    END IF;
+    RETURN QUERY
+        SELECT r.key, r.score, r.dense_part, r.sparse_part
+        -- One more for the row itself; a k that makes no sense is left for gte.search to refuse.
+        FROM gte.search(relation, row_dense, row_sparse, CASE WHEN k > 0 THEN k + 1 ELSE k END,
+                        dense_weight, sparse_weight, embedding, exact) AS r
+        WHERE r.key <> row_key
+        LIMIT k;
+END
+$body$;

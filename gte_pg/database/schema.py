@@ -38,7 +38,9 @@ def ensure_schema(connection: Connection) -> None:
     command.upgrade(config, "head")
     functions = _PACKAGE.joinpath("database/functions.sql").read_text(encoding="utf-8")
     run(connection, sql.SQL(functions))
-    run(connection, sql.SQL("ALTER FUNCTION gte.search SET search_path = {}").format(pinned))
+    for name in ("search", "similar"):
+        pin = sql.SQL("ALTER FUNCTION gte.{} SET search_path = {}")
+        run(connection, pin.format(sql.Identifier(name), pinned))
     run(connection, sql.SQL("GRANT USAGE ON SCHEMA gte TO PUBLIC"))
     run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.key_frequency TO PUBLIC"))
     _set_path(connection, path)
