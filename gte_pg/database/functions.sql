@@ -170,6 +170,6 @@ BEGIN
         FROM gte.search(relation, row_dense, row_sparse, CASE WHEN k > 0 THEN k + 1 ELSE k END,
                         dense_weight, sparse_weight, embedding, exact) AS r
         WHERE r.key <> row_key
-        LIMIT k;
+        LIMIT greatest(k, 1);
 END
 $body$;
