@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
-from gte_pg.declaration import key_text, row_hash
+from gte_pg.declaration import key_join, row_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,18 @@ class Status:
     oldest_pending_seconds: float | None
 
 
+# A failure counts while the row still has the text that failed.
 _STATUS = sql.SQL("""
-SELECT count(*),
-       count({hash_column}),
-       count({pending}),
-       count({pending}) FILTER (WHERE f.retry_at IS NOT NULL),
-       count({pending}) FILTER (WHERE f.key IS NOT NULL AND f.retry_at IS NULL),
-       extract(epoch FROM now() - min({pending}) FILTER (WHERE isfinite({pending})))::float8
-FROM {relation} AS d
-LEFT JOIN gte.failure AS f ON f.embedding = %s AND f.key = {key} AND f.hash = {hash}
+WITH counted AS (
+    SELECT count(*) AS rows, count({hash_column}) AS encoded, count({pending}) AS pending,
+           extract(epoch FROM now() - min({pending}) FILTER (WHERE isfinite({pending})))::float8 AS oldest
+    FROM {relation} AS d
+), failed AS (
+    SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
+    FROM gte.failure AS f JOIN {relation} AS d ON {join}
+    WHERE f.embedding = %s AND {pending} IS NOT NULL AND f.hash = {hash}
+)
+SELECT rows, encoded, pending, failed, parked, oldest FROM counted, failed
 """)
 
 _PENDING = sql.SQL("SELECT count(*) FROM {relation} AS d WHERE {pending} IS NOT NULL")
@@ -47,7 +50,7 @@ def status(connection: Connection, registered: Registered) -> Status:
         hash_column=sql.Identifier("d", declaration.hash_column),
         pending=sql.Identifier("d", declaration.pending_column),
         relation=declaration.relation,
-        key=key_text(declaration, "d"),
+        join=key_join(declaration, "d", sql.Identifier("f", "key")),
         hash=row_hash(declaration, "d"),
     )
     row = connection.execute(statement, (registered.id,)).fetchone()
