@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -53,7 +54,8 @@ def search(
         for hit in hits:
             click.echo(json.dumps(dataclasses.asdict(hit), ensure_ascii=False))
         return
-    grid = Table(*(column.name for column in declaration.key), "score", "dense", "sparse")
+    names = [column.name for column in declaration.key]
+    grid = Table(*names, "score", "dense", "sparse", box=SIMPLE_HEAD)
     for hit in hits:
         numbers = (hit.score, hit.dense, hit.sparse)
         grid.add_row(*map(str, hit.key.values()), *(f"{number:.4f}" for number in numbers))

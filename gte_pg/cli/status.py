@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -18,19 +19,21 @@ from gte_pg.sync import status as count
 @dsn_option
 def status(table: str | None, as_json: bool, dsn: str) -> None:
     """Show for every embedding how many rows are encoded, pending and failed."""
-    grid = Table(
-        "table", "embedding", "rows", "encoded", "pending", "failed", "parked", "generation"
-    )
+    grid = Table("table", "embedding", box=SIMPLE_HEAD)
+    for number in ("rows", "encoded", "pending", "failed", "parked"):
+        grid.add_column(number, justify="right", min_width=len(number))
+    grid.add_column("generation", overflow="fold")
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
             declaration = registered.declaration
             found = count(connection, registered)
-            written = declaration.relation.as_string()
             if as_json:
-                names = {"table": written, "embedding": declaration.name}
+                names = {"table": declaration.written, "embedding": declaration.name}
                 model = {"model": declaration.model, "generation": declaration.generation}
                 click.echo(json.dumps(names | dataclasses.asdict(found) | model))
             numbers = (found.rows, found.encoded, found.pending, found.failed, found.parked)
-            grid.add_row(written, declaration.name, *map(str, numbers), declaration.generation)
+            grid.add_row(
+                declaration.written, declaration.name, *map(str, numbers), declaration.generation
+            )
     if not as_json:
         Console().print(grid)

@@ -48,7 +48,7 @@ def sync(table: str | None, watch: bool, check: bool, repair: bool, batch: int, 
             dsn, load_encoder, stop=stop, table=table, batch_rows=batch
         ):
             if progress.stage == "done" and progress.encoded + progress.failed:
-                show(registered.declaration.relation.as_string(), [progress])
+                show(registered.declaration.written, [progress])
         return
     left = 0
     with connect(dsn) as connection:
@@ -59,7 +59,7 @@ def sync(table: str | None, watch: bool, check: bool, repair: bool, batch: int, 
             if repair:
                 click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
             steps = sync_once(connection, registered, load_encoder, batch_rows=batch, stop=stop)
-            left += show(registered.declaration.relation.as_string(), steps).left
+            left += show(registered.declaration.written, steps).left
     if left:
         raise click.ClickException(f"{left} rows are still pending; see gte-pg status")
 
@@ -70,7 +70,7 @@ def _check(dsn: str, table: str | None) -> None:
         for registered in load_all(connection, table):
             found = count_broken(connection, registered)
             name = registered.declaration.name
-            relation = registered.declaration.relation.as_string()
+            relation = registered.declaration.written
             click.echo(json.dumps({"table": relation, "embedding": name, "broken": found}))
             broken += found
     if broken:

@@ -6,6 +6,7 @@ registry stores it. Columns, triggers, indexes and statements all follow from th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ from gte_pg.models import ModelIdentity
 Storage = Literal["vector", "halfvec"]
 
 _LONGEST_SUFFIX = "_pending"
+
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,15 @@ class Declaration:
     def relation(self) -> sql.Identifier:
         """The table as SQL names it: quoted, with its schema where one is known."""
         return sql.Identifier(*filter(None, (self.schema, self.table)))
+
+    @property
+    def written(self) -> str:
+        """The table as a person writes it: quoted only where it must be."""
+        parts = filter(None, (self.schema, self.table))
+        return ".".join(
+            part if _PLAIN_NAME.fullmatch(part) else sql.Identifier(part).as_string()
+            for part in parts
+        )
 
     def object_name(self, what: str) -> str:
         """The name of an object that belongs to this embedding, at most 63 bytes."""
