@@ -6,6 +6,7 @@ import json
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gte_pg.cli.database import dsn_option
@@ -19,10 +20,9 @@ from gte_pg.sync import status as count
 @dsn_option
 def status(table: str | None, as_json: bool, dsn: str) -> None:
     """Show for every embedding how many rows are encoded, pending and failed."""
-    grid = Table("table", "embedding", box=SIMPLE_HEAD)
+    grid = Table("embedding", box=SIMPLE_HEAD)
     for number in ("rows", "encoded", "pending", "failed", "parked"):
         grid.add_column(number, justify="right", min_width=len(number))
-    grid.add_column("generation", overflow="fold")
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
             declaration = registered.declaration
@@ -32,8 +32,9 @@ def status(table: str | None, as_json: bool, dsn: str) -> None:
                 model = {"model": declaration.model, "generation": declaration.generation}
                 click.echo(json.dumps(names | dataclasses.asdict(found) | model))
             numbers = (found.rows, found.encoded, found.pending, found.failed, found.parked)
+            title = f"{escape(declaration.written)}: {escape(declaration.name)}"
             grid.add_row(
-                declaration.written, declaration.name, *map(str, numbers), declaration.generation
+                f"{title}\n[dim]{escape(declaration.generation)}[/dim]", *map(str, numbers)
             )
     if not as_json:
         Console().print(grid)
