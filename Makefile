@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.installed  ## start a Postgres, make this machine's Python documentation searchable, ask it a question
-	$(BIN)/gte-pg demo $(QUERY)
+	$(BIN)/gte-pg demo $(if $(QUERY),"$(QUERY)")
 
 test: $(VENV)/.installed  ## run every test on a real Postgres
 	$(BIN)/python -m pytest

@@ -8,7 +8,13 @@ from pathlib import Path
 from gte_pg.models.catalogue import KnownModel, find, unknown
 from gte_pg.models.content import content_digest
 from gte_pg.models.directory import read_directory
-from gte_pg.models.token_head import TokenHead, read_token_head, shipped_head, shipped_heads
+from gte_pg.models.token_head import (
+    IMPACT_STEP,
+    TokenHead,
+    read_token_head,
+    shipped_head,
+    shipped_heads,
+)
 
 __all__ = ["ModelIdentity", "identify"]
 
@@ -31,7 +37,7 @@ class ModelIdentity:
     elastic: tuple[int, int] | None
     max_length: int
     sparse_dimensions: int | None
-    impact_step: float = 0.25
+    impact_step: float = IMPACT_STEP
 
     @property
     def fingerprint(self) -> str:
@@ -65,13 +71,14 @@ def _of_known(known: KnownModel) -> ModelIdentity:
         elastic=known.elastic,
         max_length=known.max_length,
         sparse_dimensions=known.sparse_dimensions if sha256 is None or head else None,
+        impact_step=head.impact_step if head else IMPACT_STEP,
     )
 
 
 def _of_directory(path: Path) -> ModelIdentity:
     directory = read_directory(path)
     architecture = directory.architecture
-    has_head = read_token_head(path, architecture) is not None
+    head = read_token_head(path, architecture)
     digest = content_digest(path)[:DIGEST_LENGTH]
     return ModelIdentity(
         name=str(path),
@@ -80,7 +87,8 @@ def _of_directory(path: Path) -> ModelIdentity:
         # Files do not say for which widths a model was trained: every cut is allowed.
         elastic=(1, architecture.hidden),
         max_length=directory.max_length,
-        sparse_dimensions=architecture.vocabulary if has_head else None,
+        sparse_dimensions=architecture.vocabulary if head else None,
+        impact_step=head.impact_step if head else IMPACT_STEP,
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -66,3 +68,11 @@ def test_another_model_s_vectors_are_not_compared() -> None:
     declaration = of_model(identify("gte-multilingual-base"), None)
     with pytest.raises(ModelError, match="its files have changed"):
         declaration.check_model(identify("gte-small"))
+
+
+def test_the_impact_step_is_that_of_the_model_s_token_head() -> None:
+    shipped = json.loads(
+        resources.files("gte_pg.models").joinpath("token_heads/all-MiniLM-L6-v2.json").read_text()
+    )
+    assert of_model(identify("all-MiniLM-L6-v2"), None).impact_step == shipped["impact_step"]
+    assert of_model(identify("gte-multilingual-base"), None).impact_step == 0.25
