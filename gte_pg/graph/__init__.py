@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from gte_pg.graph.build import OUTPUT, PRECISION, built_graph
+from gte_pg.graph.build import PRECISION, built_graph
+from gte_pg.graph.names import OUTPUT
 
 __all__ = ["OUTPUT", "PRECISION", "built_graph"]

@@ -16,9 +16,10 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-__all__ = ["GRAPH_FILE", "Array", "GraphWriter"]
+from gte_pg.graph.names import GRAPH_FILE
 
-GRAPH_FILE = "graph.onnx"
+__all__ = ["Array", "GraphWriter"]
+
 DATA_FILE = "graph.data"
 OPSETS = (("", 23), ("com.microsoft", 1))
 IR_VERSION = 11
