@@ -16,6 +16,7 @@ import psycopg
 
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.encoder import Encoder
+from gte_pg.errors import GtePgError
 from gte_pg.sync.key_frequencies import refresh_key_frequencies
 from gte_pg.sync.search_indexes import (
     build_search_index,
@@ -36,7 +37,7 @@ _BLOCKED_SECONDS = 0.2
 # How often a one-shot sync meets nothing but held rows before it gives up and says so.
 _MOST_BLOCKED = 50
 
-_RECONNECT_SECONDS = (0.5, 1, 2, 5, 10)
+_RETRY_SECONDS = (0.5, 1, 2, 5, 10)
 
 EncoderFor = Callable[[str], Encoder]
 
@@ -105,7 +106,8 @@ def watch(
 ) -> Iterator[tuple[Registered, Progress]]:
     """Keep every embedding (or those of `table`) encoded until `stop` is set.
 
-    Embeddings that are added later are found. A lost connection is opened again, for ever.
+    Embeddings that are added later are found. A lost connection is opened again, for ever, and a model
+    whose files are missing is tried again: no row is blamed for either.
     """
     lost = 0
     while not stop.is_set():
@@ -114,10 +116,10 @@ def watch(
                 for found in _watch_connected(connection, encoder_for, stop, table, batch_rows):
                     lost = 0
                     yield found
-        except psycopg.OperationalError as error:
-            wait = _RECONNECT_SECONDS[min(lost, len(_RECONNECT_SECONDS) - 1)]
+        except (psycopg.Error, GtePgError) as error:
+            wait = _RETRY_SECONDS[min(lost, len(_RETRY_SECONDS) - 1)]
             lost += 1
-            logger.warning("lost the connection (%s); again in %s s", str(error).strip(), wait)
+            logger.warning("%s; again in %s s", str(error).strip(), wait)
             stop.wait(wait)
 
 

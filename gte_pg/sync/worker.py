@@ -6,6 +6,7 @@ rows are still pending and the lease runs out.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
+import psycopg
 
 from gte_pg.database import Connection, Registered
 from gte_pg.database.binary import adapt_binary_arrays
@@ -69,7 +71,14 @@ class Worker:
     def rounds(self) -> Iterator[Round]:
         """Work until nothing can be claimed; yields after every batch."""
         while (batch := self._claim()) is not None:
-            yield self._round(batch)
+            try:
+                done = self._round(batch)
+            except Exception:
+                # Nobody died: the rows need not wait for the lease to run out.
+                with contextlib.suppress(psycopg.Error):
+                    release(self._connection, batch)
+                raise
+            yield done
 
     def _claim(self) -> Batch | None:
         self._batches += 1

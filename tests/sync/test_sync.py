@@ -10,7 +10,7 @@ import pytest
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError, ModelError
-from gte_pg.sync import Round, Worker, retry_failures, status, sync_once
+from gte_pg.sync import Round, Worker, retry_failures, status, sync_once, watch
 from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain
 
 
@@ -165,6 +165,28 @@ def test_a_broken_model_blames_no_row(
         list(Worker(connection, articles, Interrupted(encoder, gone)).rounds())
     assert connection.execute("SELECT FROM gte.failure").fetchall() == []
     assert status(connection, articles).pending == 20
+    assert drain(connection, articles).encoded == 20, "the rows were still leased"
+
+
+def test_watch_outlives_a_database_and_a_model_that_are_away(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    stop = threading.Event()
+    troubles = iter([ModelError("the files are gone"), psycopg.OperationalError("gone")])
+
+    def encoder_for(_model: str) -> Encoder:
+        for trouble in troubles:
+            connection.execute(
+                "INSERT INTO articles (id, title) VALUES (-1, 'x') ON CONFLICT DO NOTHING"
+            )
+            raise trouble
+        return encoder
+
+    for _registered, progress in watch(dsn, encoder_for, stop=stop):
+        if progress.stage == "done":
+            stop.set()
+    assert next(troubles, None) is None
+    assert status(connection, articles).pending == 0
 
 
 def test_vectors_of_the_wrong_model_are_never_written(
