@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gte_pg.models.catalogue import KnownModel, find, unknown
+from gte_pg.models.catalogue import KnownModel, Precision, find, unknown
 from gte_pg.models.content import content_digest
 from gte_pg.models.directory import read_directory
 from gte_pg.models.token_head import (
@@ -38,14 +38,19 @@ class ModelIdentity:
     max_length: int
     sparse_dimensions: int | None
     impact_step: float = IMPACT_STEP
+    precision: Precision = "float32"
 
     @property
     def fingerprint(self) -> str:
         """`name@revision`, the same on every machine: a directory counts by its contents."""
         return f"{Path(self.name).name}@{self.revision}"
 
+    def generation(self, dimensions: int) -> str:
+        """`name@revision/precision/dimensions`: vectors of two generations are never compared."""
+        return f"{self.fingerprint}/{self.precision}/{dimensions}"
 
-def identify(name_or_directory: str) -> ModelIdentity:
+
+def identify(name_or_directory: str, *, precision: Precision = "float32") -> ModelIdentity:
     """Return the identity of a known model, by its short name or hub id, or of a model's directory.
 
     A known name costs no I/O outside the package and needs none of the model's files. A directory
@@ -54,14 +59,14 @@ def identify(name_or_directory: str) -> ModelIdentity:
     """
     known = find(name_or_directory)
     if known is not None:
-        return _of_known(known)
+        return _of_known(known, precision)
     path = Path(name_or_directory).expanduser()
     if not path.is_dir():
         raise unknown(name_or_directory)
-    return _of_directory(path.resolve())
+    return _of_directory(path.resolve(), precision)
 
 
-def _of_known(known: KnownModel) -> ModelIdentity:
+def _of_known(known: KnownModel, precision: Precision) -> ModelIdentity:
     sha256 = known.weights_sha256
     head = None if sha256 is None else shipped_heads().get(sha256)
     return ModelIdentity(
@@ -72,10 +77,11 @@ def _of_known(known: KnownModel) -> ModelIdentity:
         max_length=known.max_length,
         sparse_dimensions=known.sparse_dimensions if sha256 is None or head else None,
         impact_step=head.impact_step if head else IMPACT_STEP,
+        precision=precision,
     )
 
 
-def _of_directory(path: Path) -> ModelIdentity:
+def _of_directory(path: Path, precision: Precision) -> ModelIdentity:
     directory = read_directory(path)
     architecture = directory.architecture
     head = read_token_head(path, architecture)
@@ -89,6 +95,7 @@ def _of_directory(path: Path) -> ModelIdentity:
         max_length=directory.max_length,
         sparse_dimensions=architecture.vocabulary if head else None,
         impact_step=head.impact_step if head else IMPACT_STEP,
+        precision=precision,
     )
 
 

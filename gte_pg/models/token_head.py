@@ -21,6 +21,7 @@ from gte_pg.errors import ModelError
 from gte_pg.models.architecture import Architecture, NewArchitecture
 from gte_pg.models.content import file_sha256
 from gte_pg.models.json_file import JsonObject, read_object
+from gte_pg.models.ready_made import is_ready_made
 from gte_pg.models.weights import Weights, weights_file
 
 __all__ = [
@@ -60,7 +61,7 @@ def shipped_heads() -> dict[str, TokenHead]:
 
 def shipped_head(directory: Path) -> TokenHead | None:
     """Return the package's head for a directory's weights, unless the directory has its own."""
-    if (directory / FILE_NAME).is_file():
+    if (directory / FILE_NAME).is_file() or is_ready_made(directory):
         return None
     return shipped_heads().get(file_sha256(weights_file(directory)))
 
@@ -95,6 +96,8 @@ def _from_json(file: JsonObject) -> TokenHead:
 
 def _from_checkpoint(directory: Path, architecture: Architecture) -> TokenHead | None:
     if not isinstance(architecture, NewArchitecture) or not architecture.token_classifier:
+        return None
+    if is_ready_made(directory):
         return None
     one_label = (1, architecture.hidden)
     with Weights(directory) as weights:
