@@ -115,7 +115,7 @@ class Declaration:
             source=source,
             name=name,
             model=model.name,
-            generation=f"{model.fingerprint}/float32/{dimensions}",
+            generation=model.generation(dimensions),
             dimensions=dimensions,
             sparse_dimensions=model.sparse_dimensions,
             storage=storage,
@@ -124,10 +124,11 @@ class Declaration:
 
     def check_model(self, model: ModelIdentity) -> None:
         """Raise ModelError unless `model` is the one that this embedding's vectors come from."""
-        if not self.generation.startswith(f"{model.fingerprint}/"):
+        present = model.generation(self.dimensions)
+        if self.generation != present:
             raise ModelError(
                 f"the embedding {self.name!r} of {self.table!r} holds vectors of "
-                f"{self.generation!r}, but the model {self.model!r} is now {model.fingerprint!r}: "
+                f"{self.generation!r}, but the model {self.model!r} now gives {present!r}: "
                 "its files have changed. Put the old files back, or remove the embedding and add it "
                 "with the new model"
             )
