@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gte_pg.encoder.encoder import Encoded, Encoder, load_encoder
+from gte_pg.encoder.encoded import Encoded
+from gte_pg.encoder.encoder import Encoder, load_encoder
 from gte_pg.encoder.scoring import Score, score, score_pairs
 from gte_pg.encoder.token_weights import SparseRows
 

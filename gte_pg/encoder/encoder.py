@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gte_pg.encoder.batching import arrange, batches
+from gte_pg.encoder.chunks import chunks
+from gte_pg.encoder.encoded import Encoded, gathered
 from gte_pg.encoder.pooling import normalised, pooled
-from gte_pg.encoder.session import Session
-from gte_pg.encoder.token_weights import NO_WEIGHTS, Row, SparseRows, sparse_rows, strongest, weigh
+from gte_pg.encoder.ready_made_session import ReadyMadeSession
+from gte_pg.encoder.session import PROVIDERS, Session
+from gte_pg.encoder.token_weights import NO_WEIGHTS, Row, sparse_rows, strongest, weigh
 from gte_pg.encoder.tokenizer import TokenizedText, Tokenizer
 from gte_pg.errors import EncodingError, ModelError
 from gte_pg.graph import built_graph
 from gte_pg.models import ModelIdentity, identify, locate
-from gte_pg.models.catalogue import find
+from gte_pg.models.catalogue import Precision, find
 from gte_pg.models.directory import ModelDirectory, read_directory
+from gte_pg.models.ready_made import is_ready_made, ready_made_graph
 from gte_pg.models.token_head import TokenHead, read_token_head
 
-__all__ = ["Encoded", "Encoder", "load_encoder"]
+__all__ = ["Encoder", "load_encoder"]
 
 Kind = Literal["document", "query"]
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What a model says of n texts.
-
-    `dense` is float32[n, dimensions], each row of length 1. `sparse` holds the token weights, None
-    where the model has no head for them. `token_counts` (int64[n]) counts the tokens that were
-    encoded, special ones included; `truncated` (bool[n]) tells where the text had more.
-    """
-
-    dense: NDArray[np.float32]
-    sparse: SparseRows | None
-    token_counts: NDArray[np.int64]
-    truncated: NDArray[np.bool_]
 
 
 class Encoder:
@@ -59,6 +47,7 @@ class Encoder:
         *,
         head: TokenHead | None,
         threads: int,
+        providers: Sequence[str],
     ) -> None:
         self.identity = identity
         self._directory = directory
@@ -70,20 +59,50 @@ class Encoder:
                 f"{directory.path}: the tokenizer has {self._tokenizer.size} tokens and the model "
                 f"{directory.architecture.vocabulary}; the two files are not of one model"
             )
-        self._session = Session(built_graph(directory))
+        ready_made = is_ready_made(directory.path)
+        # The last layer need not compute what no one looks at.
+        self._firsts_only = directory.pooling == "cls" and head is None and not ready_made
+        self._session = (
+            _ready_made_session(directory, identity.precision, providers)
+            if ready_made
+            else Session(
+                built_graph(directory, identity.precision, firsts_only=self._firsts_only),
+                providers,
+            )
+        )
 
     @classmethod
-    def load(cls, name_or_directory: str, *, threads: int | None = None) -> Self:
+    def load(
+        cls,
+        name_or_directory: str,
+        *,
+        precision: Precision = "float32",
+        threads: int | None = None,
+        providers: Sequence[str] = PROVIDERS,
+    ) -> Self:
         """Load a known model or one in a directory. Blocks: fetching and building happen once.
 
-        `threads` is how many batches run at once, by default one per processor that this process
-        may use. Raises ModelError, and ModelNotFound where there are no files.
+        `precision` is float32, which is exact, or int8, which is several times faster and gives
+        vectors of another generation. `threads` is how many batches run at once, by default one per
+        processor that this process may use. `providers` are onnxruntime's, for a build of it that
+        has more than the processor. Raises ModelError, and ModelNotFound where there are no files.
         """
-        identity, path = identify(name_or_directory), locate(name_or_directory)
+        if precision not in get_args(Precision):
+            raise ModelError(f"precision is {precision!r}; it is 'float32' or 'int8'")
+        if threads is not None and threads < 1:
+            raise ModelError(f"threads is {threads}; it takes at least 1")
+        identity = identify(name_or_directory, precision=precision)
+        path = locate(name_or_directory)
         directory = read_directory(path, find(name_or_directory))
         head = read_token_head(path, directory.architecture) if identity.sparse_dimensions else None
         _check(identity, directory, head)
-        return cls(identity, directory, head=head, threads=threads or _processors())
+        return cls(
+            identity,
+            directory,
+            head=head,
+            threads=threads or _processors(),
+            providers=providers,
+        )
 
     def encode(
         self,
@@ -100,26 +119,70 @@ class Encoder:
         the model can take it means just that. Raises EncodingError with the index of a text that
         cannot be encoded.
         """
+        parts = self.encode_stream(texts, kind=kind, dimensions=dimensions, max_length=max_length)
+        vocabulary = None if self._head is None else self._vocabulary
+        return gathered(parts, len(texts), self._width(dimensions), vocabulary)
+
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        kind: Kind = "document",
+        dimensions: int | None = None,
+        max_length: int | None = None,
+    ) -> Iterator[Encoded]:
+        """Encode any number of texts in memory that does not grow with them, as `encode` does.
+
+        Yields chunk after chunk, at most 1,024 texts each, in the texts' order. Each chunk blocks;
+        `texts` is read one chunk ahead, in the caller's thread. An EncodingError's index counts
+        from the first text of all, and the chunks before it have been yielded.
+        """
         if isinstance(texts, str):
             raise EncodingError("texts is one string; pass a list of texts")
         width, limit = self._width(dimensions), self._limit(max_length)
-        instruction = self._directory.query_instruction
-        if kind == "query" and instruction:
-            # What is no string is left for the tokenizer to refuse by its index.
-            texts = [instruction + text if isinstance(text, str) else text for text in texts]
-        tokenized = self._tokenizer.tokenize(texts, limit)
-        lengths = [len(text.ids) for text in tokenized]
-        dense = np.empty((len(tokenized), width), np.float32)
-        weights: list[Row] = [NO_WEIGHTS] * len(tokenized)
-        for group, (vectors, rows) in self._run(tokenized, batches(lengths)):
-            dense[group] = normalised(vectors[:, :width], group)
+        instruction = self._directory.query_instruction if kind == "query" else ""
+        return (
+            self._encode_chunk(start, tokenized, width)
+            for start, tokenized in self._tokenized(texts, instruction, limit)
+        )
+
+    def _tokenized(
+        self, texts: Iterable[str], instruction: str, limit: int
+    ) -> Iterator[tuple[int, list[TokenizedText]]]:
+        """Tokenize each chunk while the one before it runs."""
+
+        def tokenize(start: int, chunk: list[str]) -> tuple[int, list[TokenizedText]]:
+            if instruction:
+                # What is no string is left for the tokenizer to refuse by its index.
+                chunk = [instruction + text if isinstance(text, str) else text for text in chunk]
+            return start, self._tokenizer.tokenize(chunk, limit, first=start)
+
+        ready = None
+        for start, chunk in chunks(texts):
+            if ready is None:
+                ready = tokenize(start, chunk)
+                continue
+            following = self._callers.submit(tokenize, start, chunk)
+            yield ready
+            ready = following.result()
+        if ready is not None:
+            yield ready
+
+    def _encode_chunk(self, start: int, texts: Sequence[TokenizedText], width: int) -> Encoded:
+        lengths = [len(text.ids) for text in texts]
+        dense = np.empty((len(texts), width), np.float32)
+        weights: list[Row] = [NO_WEIGHTS] * len(texts)
+        groups = batches(lengths, self._session.budget)
+        for group, (vectors, rows) in self._run(texts, groups):
+            places = [start + index for index in group]
+            dense[group] = normalised(vectors[:, :width], places)
             for index, row in zip(group, rows, strict=True):
                 weights[index] = row
         return Encoded(
             dense=dense,
             sparse=None if self._head is None else sparse_rows(weights, self._vocabulary),
             token_counts=np.array(lengths, np.int64),
-            truncated=np.array([text.truncated for text in tokenized], np.bool_),
+            truncated=np.array([text.truncated for text in texts], np.bool_),
         )
 
     def token_weights(
@@ -145,6 +208,8 @@ class Encoder:
         """Return the pooled vectors of a batch, not normalised, and the token weights per text."""
         batch = arrange(ids)
         hidden = self._session.run(batch)
+        if self._firsts_only:
+            return hidden, [NO_WEIGHTS] * len(ids)
         vectors = pooled(hidden, batch.starts, self._directory.pooling)
         if self._head is None:
             return vectors, [NO_WEIGHTS] * len(ids)
@@ -196,16 +261,28 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_loaded: dict[str, Encoder] = {}
+def _ready_made_session(
+    directory: ModelDirectory, precision: Precision, providers: Sequence[str]
+) -> ReadyMadeSession:
+    return ReadyMadeSession(
+        ready_made_graph(directory.path, precision),
+        providers,
+        hidden=directory.architecture.hidden,
+        quantized=precision == "int8",
+    )
+
+
+_loaded: dict[tuple[str, Precision], Encoder] = {}
 _loading = Lock()
 
 
-def load_encoder(name_or_directory: str) -> Encoder:
+def load_encoder(name_or_directory: str, *, precision: Precision = "float32") -> Encoder:
     """Return this process's encoder for a model, loading it the first time. Thread-safe."""
     known = find(name_or_directory)
-    key = known.name if known else str(Path(name_or_directory).expanduser().resolve())
+    name = known.name if known else str(Path(name_or_directory).expanduser().resolve())
+    key = (name, precision)
     if key not in _loaded:
         with _loading:
             if key not in _loaded:
-                _loaded[key] = Encoder.load(name_or_directory)
+                _loaded[key] = Encoder.load(name_or_directory, precision=precision)
     return _loaded[key]

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
-from tokenizers import normalizers
 
 from gte_pg.errors import EncodingError, ModelError
 from gte_pg.models.directory import ModelDirectory
+
+if TYPE_CHECKING:
+    import tokenizers
 
 __all__ = ["TokenizedText", "Tokenizer"]
 
@@ -56,12 +57,14 @@ class Tokenizer:
         """One more than the largest id."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
-    def tokenize(self, texts: Sequence[str], max_length: int) -> list[TokenizedText]:
+    def tokenize(
+        self, texts: Sequence[str], max_length: int, *, first: int = 0
+    ) -> list[TokenizedText]:
         """Tokenize each text to at most `max_length` ids, special tokens included.
 
-        Raises EncodingError with the text's index for what is not text.
+        Raises EncodingError for what is not text, with its index, counted from `first`.
         """
-        checked = [self._checked(text, index) for index, text in enumerate(texts)]
+        checked = [self._checked(text, index) for index, text in enumerate(texts, start=first)]
         room = max_length - self.special_count
         starts = [_start(text, CHARACTERS_PER_TOKEN * max_length) for text in checked]
         bodies = self._bodies(starts)
@@ -132,6 +135,9 @@ def _start(text: str, length: int) -> str:
 
 
 def _load(directory: ModelDirectory) -> tokenizers.Tokenizer:
+    # Imported here: naming a model needs no tokenizer.
+    import tokenizers  # noqa: PLC0415
+
     path = directory.path / "tokenizer.json"
     if not path.is_file():
         raise ModelError(f"{directory.path} has no tokenizer.json; save the model's fast tokenizer")
@@ -149,7 +155,7 @@ def _load(directory: ModelDirectory) -> tokenizers.Tokenizer:
 def _set_lower_case(tokenizer: tokenizers.Tokenizer, lower_case: bool | None) -> None:
     """Where `tokenizer_config.json` speaks of lower-casing, it outranks `tokenizer.json`."""
     normalizer: Any = tokenizer.normalizer
-    if lower_case is not None and isinstance(normalizer, normalizers.BertNormalizer):
+    if lower_case is not None and type(normalizer).__name__ == "BertNormalizer":
         normalizer.lowercase = lower_case
         tokenizer.normalizer = normalizer
 

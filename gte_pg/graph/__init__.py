@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gte_pg.graph.build import OUTPUT, PRECISION, built_graph
+from gte_pg.graph.cached import built_graph
 
-__all__ = ["OUTPUT", "PRECISION", "built_graph"]
+__all__ = ["built_graph"]

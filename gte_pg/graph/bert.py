@@ -5,18 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from gte_pg.graph.blocks import Blocks
-from gte_pg.graph.ragged import Ragged, attention
+from gte_pg.graph.ragged import Ragged
+from gte_pg.graph.self_attention import self_attention
 from gte_pg.models.architecture import BertArchitecture
 
 __all__ = ["bert"]
 
 
 def bert(blocks: Blocks, batch: Ragged, model: BertArchitecture) -> str:
-    """Add the whole model; return the name of its last hidden state, `[tokens, hidden]`."""
+    """Add the whole model; return the name of its last hidden state, `[tokens, hidden]`, or
+    `[texts, hidden]` where only the first token of each text is wanted.
+    """
     hidden = _embeddings(blocks, batch, model)
     for index in range(model.layers):
         layer = f"encoder.layer.{index}"
-        hidden = _attention(blocks, batch, model, layer, hidden)
+        last = index == model.layers - 1
+        firsts = last and blocks.firsts_only
+        hidden = _attention(blocks, batch, model, layer, hidden, firsts=firsts)
         hidden = _mlp(blocks, model, layer, hidden)
     return hidden
 
@@ -35,16 +40,28 @@ def _embeddings(blocks: Blocks, batch: Ragged, model: BertArchitecture) -> str:
 
 
 def _attention(
-    blocks: Blocks, batch: Ragged, model: BertArchitecture, layer: str, hidden: str
+    blocks: Blocks,
+    batch: Ragged,
+    model: BertArchitecture,
+    layer: str,
+    hidden: str,
+    *,
+    firsts: bool,
 ) -> str:
-    graph, square = blocks.graph, (model.hidden, model.hidden)
+    square = (model.hidden, model.hidden)
     parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
-    packed = blocks.packed_linear(hidden, parts, square, f"{layer}.attention.packed")
-    qkv = [f"{layer}/{part}" for part in "qkv"]
-    graph.split_node("Split", [packed], qkv, axis=-1, num_outputs=3)
-    attended = attention(graph, batch, qkv, f"{layer}/attention", heads=model.heads)
+    asking, attended = self_attention(
+        blocks,
+        batch,
+        layer,
+        hidden,
+        packed=blocks.stacked(parts, square),
+        heads=model.heads,
+        turn=lambda values: values,  # positions are in the embeddings
+        firsts=firsts,
+    )
     mixed = blocks.linear(attended, f"{layer}.attention.output.dense", square)
-    total = graph.node("Add", [mixed, hidden], f"{layer}/attention_residual")
+    total = blocks.graph.node("Add", [mixed, asking], f"{layer}/attention_residual")
     return blocks.layer_norm(total, f"{layer}.attention.output.LayerNorm")
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
+from gte_pg.graph.int8 import int8_linear
 from gte_pg.graph.onnx_file import Array, GraphWriter
+from gte_pg.models.catalogue import Precision
 from gte_pg.models.weights import Weights
 
 __all__ = ["Blocks"]
@@ -25,6 +27,8 @@ class Blocks:
     weights: Weights
     width: int
     epsilon: float
+    precision: Precision
+    firsts_only: bool
 
     def word_embeddings(self, tokens: str, vocabulary: int) -> str:
         """Look each token up. A half-precision table stays so on disk and in memory: it is by far
@@ -41,16 +45,14 @@ class Blocks:
     def linear(self, values: str, layer: str, shape: tuple[int, int], *, bias: bool = True) -> str:
         weight = self.weights.tensor(f"{layer}.weight", shape)
         offset = self.weights.tensor(f"{layer}.bias", shape[:1]) if bias else None
-        return self._gemm(values, layer, weight, offset)
+        return self.product(values, layer, weight, offset)
 
-    def packed_linear(
-        self, values: str, layers: list[str], shape: tuple[int, int], packed: str
-    ) -> str:
-        """Several linear layers on the same values as one, their outputs side by side."""
+    def stacked(self, layers: list[str], shape: tuple[int, int]) -> tuple[Array, Array]:
+        """Return weight and bias of linear layers as those of one, their outputs side by side."""
         tensor = self.weights.tensor
         weight = np.concatenate([tensor(f"{layer}.weight", shape) for layer in layers])
         bias = np.concatenate([tensor(f"{layer}.bias", shape[:1]) for layer in layers])
-        return self._gemm(values, packed, weight, bias)
+        return weight, bias
 
     def layer_norm(self, values: str, layer: str) -> str:
         inputs = [values]
@@ -61,7 +63,10 @@ class Blocks:
             "LayerNormalization", inputs, f"{layer}/normal", axis=-1, epsilon=self.epsilon
         )
 
-    def _gemm(self, values: str, name: str, weight: Array, bias: Array | None) -> str:
+    def product(self, values: str, name: str, weight: Array, bias: Array | None) -> str:
+        """Add a linear layer from its weight (outputs, inputs) and bias."""
+        if self.precision == "int8":
+            return int8_linear(self.graph, values, name, weight, bias)
         inputs = [values, self.graph.tensor(f"{name}.weight", weight.astype(np.float32))]
         if bias is not None:
             inputs.append(self.graph.tensor(f"{name}.bias", bias.astype(np.float32)))

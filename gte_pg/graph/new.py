@@ -8,21 +8,26 @@ from __future__ import annotations
 import numpy as np
 
 from gte_pg.graph.blocks import Blocks
-from gte_pg.graph.ragged import Ragged, attention
+from gte_pg.graph.onnx_file import Array
+from gte_pg.graph.ragged import Ragged
 from gte_pg.graph.rotary import rotary_tables
+from gte_pg.graph.self_attention import self_attention
 from gte_pg.models.architecture import NewArchitecture
 
 __all__ = ["new"]
 
 
 def new(blocks: Blocks, batch: Ragged, model: NewArchitecture) -> str:
-    """Add the whole model; return the name of its last hidden state, `[tokens, hidden]`."""
+    """Add the whole model; return the name of its last hidden state, `[tokens, hidden]`, or
+    `[texts, hidden]` where only the first token of each text is wanted.
+    """
     rotary = _rotary(blocks, batch, model)
     hidden = _embeddings(blocks, batch, model)
     for index in range(model.layers):
         layer = f"encoder.layer.{index}"
-        qkv = _qkv(blocks, model, layer, hidden, rotary)
-        hidden = _attention(blocks, batch, model, layer, hidden, qkv=qkv)
+        last = index == model.layers - 1
+        firsts = last and blocks.firsts_only
+        hidden = _attention(blocks, batch, model, layer, hidden, rotary=rotary, firsts=firsts)
         hidden = _mlp(blocks, model, layer, hidden)
     return hidden
 
@@ -48,31 +53,6 @@ def _embeddings(blocks: Blocks, batch: Ragged, model: NewArchitecture) -> str:
     return blocks.layer_norm(total, "embeddings.LayerNorm")
 
 
-def _qkv(
-    blocks: Blocks, model: NewArchitecture, layer: str, hidden: str, rotary: list[str]
-) -> list[str]:
-    width, graph = model.hidden, blocks.graph
-    if model.pack_qkv:
-        packed = blocks.linear(hidden, f"{layer}.attention.qkv_proj", (3 * width, width))
-    else:
-        parts = [f"{layer}.attention.{part}_proj" for part in "qkv"]
-        name = f"{layer}.attention.packed"
-        packed = blocks.packed_linear(hidden, parts, (width, width), name)
-    q, k, v = (f"{layer}/{part}" for part in "qkv")
-    graph.split_node("Split", [packed], [q, k, v], axis=-1, num_outputs=3)
-    return [*(_rotate(blocks, values, rotary, model.heads) for values in (q, k)), v]
-
-
-def _rotate(blocks: Blocks, values: str, rotary: list[str], heads: int) -> str:
-    """Turn q or k. The operator wants texts, so every token passes as a text of one token: what
-    counts is its position.
-    """
-    graph = blocks.graph
-    texts = graph.node("Unsqueeze", [values, "rotary_axis"], f"{values}_texts")
-    turned = graph.node("RotaryEmbedding", [texts, *rotary], f"{values}_turned", num_heads=heads)
-    return graph.node("Squeeze", [turned, "rotary_axis"], f"{values}_flat")
-
-
 def _attention(
     blocks: Blocks,
     batch: Ragged,
@@ -80,13 +60,39 @@ def _attention(
     layer: str,
     hidden: str,
     *,
-    qkv: list[str],
+    rotary: list[str],
+    firsts: bool,
 ) -> str:
-    graph, square = blocks.graph, (model.hidden, model.hidden)
-    attended = attention(graph, batch, qkv, f"{layer}/attention", heads=model.heads)
-    mixed = blocks.linear(attended, f"{layer}.attention.o_proj", square)
-    total = graph.node("Add", [hidden, mixed], f"{layer}/attention_residual")
+    asking, attended = self_attention(
+        blocks,
+        batch,
+        layer,
+        hidden,
+        packed=_qkv(blocks, model, layer),
+        heads=model.heads,
+        turn=lambda values: _turn(blocks, values, rotary, model.heads),
+        firsts=firsts,
+    )
+    mixed = blocks.linear(attended, f"{layer}.attention.o_proj", (model.hidden, model.hidden))
+    total = blocks.graph.node("Add", [asking, mixed], f"{layer}/attention_residual")
     return blocks.layer_norm(total, f"{layer}.attn_ln")
+
+
+def _qkv(blocks: Blocks, model: NewArchitecture, layer: str) -> tuple[Array, Array]:
+    width = model.hidden
+    if model.pack_qkv:
+        return blocks.stacked([f"{layer}.attention.qkv_proj"], (3 * width, width))
+    return blocks.stacked([f"{layer}.attention.{part}_proj" for part in "qkv"], (width, width))
+
+
+def _turn(blocks: Blocks, values: str, rotary: list[str], heads: int) -> str:
+    """Turn q or k. The operator wants texts, so every token passes as a text of one token: what
+    counts is its position.
+    """
+    graph = blocks.graph
+    texts = graph.node("Unsqueeze", [values, "rotary_axis"], f"{values}_texts")
+    turned = graph.node("RotaryEmbedding", [texts, *rotary], f"{values}_turned", num_heads=heads)
+    return graph.node("Squeeze", [turned, "rotary_axis"], f"{values}_flat")
 
 
 def _mlp(blocks: Blocks, model: NewArchitecture, layer: str, hidden: str) -> str:

@@ -16,10 +16,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-__all__ = ["GRAPH_FILE", "Array", "GraphWriter"]
+__all__ = ["Array", "GraphWriter"]
 
-GRAPH_FILE = "graph.onnx"
-DATA_FILE = "graph.data"
 OPSETS = (("", 23), ("com.microsoft", 1))
 IR_VERSION = 11
 # A mapped tensor must start on a page.
@@ -32,9 +30,10 @@ Attribute = int | float | str | GraphProto
 class GraphWriter:
     """A graph under construction. Every method that adds something returns the value's name."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._data = (directory / DATA_FILE).open("wb")
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._data_path = path.with_suffix(".data")
+        self._data = self._data_path.open("wb")
         self._nodes: list[NodeProto] = []
         self._tensors: list[TensorProto] = []
 
@@ -61,7 +60,8 @@ class GraphWriter:
             data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
             data_location=TensorProto.EXTERNAL,
         )
-        for key, value in (("location", DATA_FILE), ("offset", start), ("length", content.nbytes)):
+        place = {"location": self._data_path.name, "offset": start, "length": content.nbytes}
+        for key, value in place.items():
             tensor.external_data.add(key=key, value=str(value))
         self._tensors.append(tensor)
         return name
@@ -106,4 +106,4 @@ class GraphWriter:
             ir_version=IR_VERSION,
             producer_name="gte-pg",
         )
-        (self._directory / GRAPH_FILE).write_bytes(model.SerializeToString())
+        self._path.write_bytes(model.SerializeToString())

@@ -21,7 +21,7 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from gte_pg.graph.onnx_file import GraphWriter
 
-__all__ = ["INPUTS", "Ragged", "attention", "ragged"]
+__all__ = ["INPUTS", "Ragged", "attention", "first_attention", "ragged"]
 
 INPUTS: tuple[ValueInfoProto, ...] = (
     helper.make_tensor_value_info("tokens", TensorProto.INT64, ["T"]),
@@ -41,7 +41,9 @@ class Ragged:
     rows: str
     places: str
     positions: str
+    firsts: str
     mask: str
+    first_mask: str
     lone_long: str
     flat_shape: str
 
@@ -77,7 +79,11 @@ def ragged(graph: GraphWriter, width: int) -> Ragged:
         rows="rows",
         places="places",
         positions=graph.node("Mod", ["places", longest], "positions"),
+        firsts=graph.node(
+            "Gather", ["rows", graph.constant("first", np.array(0, np.int64))], "firsts", axis=1
+        ),
         mask=graph.node("Expand", [penalties, mask_shape], "mask"),
+        first_mask=penalties,
         lone_long=graph.node("Squeeze", [lone_long], "is_lone_long"),
         flat_shape=graph.constant("flat_shape", np.array([-1, width], np.int64)),
     )
@@ -95,6 +101,21 @@ def attention(graph: GraphWriter, batch: Ragged, qkv: list[str], name: str, *, h
     )
     every = graph.node("Reshape", [mixed, batch.flat_shape], f"{name}_every")
     return graph.node("Gather", [every, batch.places], f"{name}_flat", axis=0)
+
+
+def first_attention(
+    graph: GraphWriter, batch: Ragged, qkv: list[str], name: str, *, heads: int
+) -> str:
+    """Let the first token of each text attend to its text: q is `[texts, width]`, k and v are flat,
+    and so is the mix, `[texts, width]`.
+    """
+    axis = graph.constant(f"{name}_axis", np.array([1], np.int64))
+    q = graph.node("Unsqueeze", [qkv[0], axis], f"{name}_q")
+    k, v = (graph.node("Gather", [flat, batch.rows], f"{flat}_padded", axis=0) for flat in qkv[1:])
+    mixed = f"{name}_mixed"
+    inputs = [q, k, v, batch.first_mask]
+    graph.node("Attention", inputs, mixed, q_num_heads=heads, kv_num_heads=heads)
+    return graph.node("Squeeze", [mixed, axis], f"{name}_flat")
 
 
 def _unmasked(inputs: list[str], output: str, heads: int) -> GraphProto:

@@ -12,9 +12,11 @@ from typing import Literal
 
 from gte_pg.errors import ModelNotFound
 
-__all__ = ["CATALOGUE", "KnownModel", "Pooling", "find", "unknown"]
+__all__ = ["CATALOGUE", "KnownModel", "Pooling", "Precision", "find", "unknown"]
 
 Pooling = Literal["cls", "mean"]
+# float32 is exact; int8 is several times faster, and its vectors are another generation.
+Precision = Literal["float32", "int8"]
 
 ENGLISH_QUERY = "Represent this sentence for searching relevant passages: "
 CHINESE_QUERY = "为这个句子生成表示以用于检索相关文章："

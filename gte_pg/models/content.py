@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from gte_pg.errors import ModelError
+from gte_pg.models.ready_made import GRAPHS, is_ready_made
 
 __all__ = ["DECIDING_FILES", "content_digest", "file_sha256"]
 
@@ -33,7 +34,8 @@ def content_digest(directory: Path) -> str:
     Reads the weights: about half a second per gigabyte the first time, then remembered.
     """
     digest = hashlib.sha256()
-    for name in DECIDING_FILES:
+    exports = tuple(GRAPHS.values()) if is_ready_made(directory) else ()
+    for name in (*DECIDING_FILES, *exports):
         if (directory / name).is_file():
             digest.update(f"{name}\0{file_sha256(directory / name)}\n".encode())
     return digest.hexdigest()

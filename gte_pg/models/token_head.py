@@ -21,20 +21,34 @@ from gte_pg.errors import ModelError
 from gte_pg.models.architecture import Architecture, NewArchitecture
 from gte_pg.models.content import file_sha256
 from gte_pg.models.json_file import JsonObject, read_object
+from gte_pg.models.ready_made import is_ready_made
 from gte_pg.models.weights import Weights, weights_file
 
-__all__ = ["FILE_NAME", "TokenHead", "read_token_head", "shipped_head", "shipped_heads"]
+__all__ = [
+    "FILE_NAME",
+    "IMPACT_STEP",
+    "TokenHead",
+    "read_token_head",
+    "shipped_head",
+    "shipped_heads",
+]
 
 FILE_NAME = "token_head.json"
+
+# Fits the weights of gte-multilingual-base, most of which are below 4.
+IMPACT_STEP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class TokenHead:
-    """`weight` is float32[hidden]. `version` changes whenever the numbers do."""
+    """`weight` is float32[hidden]. `version` changes whenever the numbers do. `impact_step` is the
+    width of an impact bucket of these weights in an index: it follows from how large they are.
+    """
 
     weight: NDArray[np.float32]
     bias: float
     version: int
+    impact_step: float = IMPACT_STEP
 
 
 @cache
@@ -47,7 +61,7 @@ def shipped_heads() -> dict[str, TokenHead]:
 
 def shipped_head(directory: Path) -> TokenHead | None:
     """Return the package's head for a directory's weights, unless the directory has its own."""
-    if (directory / FILE_NAME).is_file():
+    if (directory / FILE_NAME).is_file() or is_ready_made(directory):
         return None
     return shipped_heads().get(file_sha256(weights_file(directory)))
 
@@ -74,11 +88,16 @@ def _from_json(file: JsonObject) -> TokenHead:
     weight = np.array(numbers, dtype=np.float32)
     if not np.isfinite(weight).all() or not np.isfinite(file.number("bias", 0.0)):
         raise ModelError(f"{file.path}: the head holds NaN or infinity")
-    return TokenHead(weight, file.number("bias", 0.0), file.size("version"))
+    step = file.number("impact_step", IMPACT_STEP)
+    if not 0 < step < np.inf:
+        raise file.wrong("impact_step", "above 0")
+    return TokenHead(weight, file.number("bias", 0.0), file.size("version"), step)
 
 
 def _from_checkpoint(directory: Path, architecture: Architecture) -> TokenHead | None:
     if not isinstance(architecture, NewArchitecture) or not architecture.token_classifier:
+        return None
+    if is_ready_made(directory):
         return None
     one_label = (1, architecture.hidden)
     with Weights(directory) as weights:

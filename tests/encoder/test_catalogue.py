@@ -14,6 +14,7 @@ import pytest
 from gte_pg.errors import ModelNotFound
 from gte_pg.models import identify, locate
 from gte_pg.models.catalogue import CATALOGUE, find
+from gte_pg.models.token_head import shipped_heads
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,12 @@ def test_identity_of_the_elastic_model_without_any_file(monkeypatch: pytest.Monk
     assert identity.elastic == (128, 768)
     assert identity.sparse_dimensions == 250_048
     assert identity.fingerprint == f"gte-multilingual-base@{identity.revision}"
+
+
+def test_the_impact_step_comes_with_the_token_head() -> None:
+    (head,) = shipped_heads().values()
+    assert identify("all-MiniLM-L6-v2").impact_step == head.impact_step != 0.25
+    assert identify("gte-multilingual-base").impact_step == 0.25
 
 
 def test_naming_a_model_imports_no_runtime() -> None:

@@ -15,6 +15,7 @@ from gte_pg.encoder import Encoder, load_encoder, score, score_pairs
 from gte_pg.encoder import encoder as encoder_module
 from gte_pg.errors import EncodingError, ModelError, ModelNotFound, QueryError
 from gte_pg.models import identify
+from gte_pg.models.catalogue import Precision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,9 +167,9 @@ def test_a_model_is_loaded_once(copy_of: Copy, monkeypatch: pytest.MonkeyPatch) 
     loads: list[str] = []
     start, load = threading.Barrier(8), Encoder.load
 
-    def counted(name: str) -> Encoder:
+    def counted(name: str, precision: Precision) -> Encoder:
         loads.append(name)
-        return load(name)
+        return load(name, precision=precision)
 
     def get(_: int) -> Encoder:
         start.wait()
