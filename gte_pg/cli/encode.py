@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gte_pg.cli.json_lines import answer_lines, field
+from gte_pg.cli.precision import precision_option
 from gte_pg.encoder import Encoded, Encoder, load_encoder
 from gte_pg.encoder.encoder import Kind
+from gte_pg.models.catalogue import Precision
 from gte_pg.search import as_pgvector
 
 __all__ = ["encode"]
@@ -25,19 +27,26 @@ SHOWN_TOKENS = 5
 @click.option("--dimensions", type=click.IntRange(min=1), help="Cut the dense vectors to N values.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Tokens a text, special ones too.")
 @click.option("--kind", type=click.Choice(["document", "query"]), default="document")
+@precision_option
 @click.option("--json", "form", flag_value="json", help="Write whole vectors, as JSON Lines.")
 @click.option(
     "--pgvector", "form", flag_value="pgvector", help="Write them as pgvector reads them."
 )
 def encode(
-    model: str, dimensions: int | None, max_length: int | None, kind: Kind, form: str | None
+    model: str,
+    *,
+    dimensions: int | None,
+    max_length: int | None,
+    kind: Kind,
+    precision: Precision,
+    form: str | None,
 ) -> None:
     """Encode texts: each line of stdin is a JSON string, or an object with "text".
 
     With --json each line of stdout is {"dense": [...], "token_weights": {"token": weight, ...}}; with
     --pgvector it is {"dense": "[...]", "sparse": "{...}/N"}, the arguments of gte.search.
     """
-    encoder = load_encoder(model)
+    encoder = load_encoder(model, precision=precision)
     show = {"json": _json_line, "pgvector": _pgvector_line}.get(form or "", _readable_line)
 
     def answer(texts: Sequence[str]) -> list[str]:

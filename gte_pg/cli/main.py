@@ -10,6 +10,7 @@ from gte_pg.cli.add import add
 from gte_pg.cli.demo import demo
 from gte_pg.cli.encode import encode
 from gte_pg.cli.init import init
+from gte_pg.cli.models import models
 from gte_pg.cli.remove import remove
 from gte_pg.cli.retry import retry
 from gte_pg.cli.score import score
@@ -37,5 +38,5 @@ def main() -> None:
     """Make any Postgres table searchable by meaning."""
 
 
-for command in (demo, init, add, remove, sync, status, retry, search, encode, score):
+for command in (demo, init, add, remove, sync, status, retry, search, encode, score, models):
     main.add_command(command)

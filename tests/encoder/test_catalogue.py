@@ -14,6 +14,7 @@ import pytest
 from gte_pg.errors import ModelNotFound
 from gte_pg.models import identify, locate
 from gte_pg.models.catalogue import CATALOGUE, find
+from gte_pg.models.token_head import shipped_heads
 
 
 @pytest.mark.parametrize(
@@ -80,10 +81,16 @@ def test_identity_of_the_elastic_model_without_any_file(monkeypatch: pytest.Monk
     assert identity.fingerprint == f"gte-multilingual-base@{identity.revision}"
 
 
+def test_the_impact_step_comes_with_the_token_head() -> None:
+    (head,) = shipped_heads().values()
+    assert identify("all-MiniLM-L6-v2").impact_step == head.impact_step != 0.25
+    assert identify("gte-multilingual-base").impact_step == 0.25
+
+
 def test_naming_a_model_imports_no_runtime() -> None:
     code = (
         "import sys; from gte_pg.models import identify; identify('gte-small'); "
-        "print([m for m in ('onnxruntime', 'onnx', 'huggingface_hub') "
+        "print([m for m in ('onnxruntime', 'onnx', 'tokenizers', 'huggingface_hub') "
         "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

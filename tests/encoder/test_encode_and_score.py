@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gte_pg.cli import main
-from gte_pg.encoder import Encoder, score
+from gte_pg.encoder import Encoder, load_encoder, score
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,18 @@ def test_encode_many_lines_in_order(model: str, encoder: Encoder) -> None:
 def test_encode_without_a_token_head(data: Path) -> None:
     result = run("encode", str(data / "golden" / "bert_cls"), ['"cat"'], "--json")
     assert json.loads(result.stdout)["token_weights"] == {}
+
+
+def test_precision_reaches_the_encoder(model: str) -> None:
+    encoder = load_encoder(model, precision="int8")
+    encoded = run("encode", model, ['"the cat"'], "--json", "--precision", "int8")
+    expected = encoder.encode(["the cat"]).dense[0]
+    np.testing.assert_allclose(json.loads(encoded.stdout)["dense"], expected, atol=1e-6)
+    pair = '{"query": "the cat", "document": "a dog"}'
+    scored = run("score", model, [pair], "--json", "--precision", "int8")
+    assert json.loads(scored.stdout)["score"] == pytest.approx(
+        score(encoder, "the cat", "a dog").score
+    )
 
 
 def test_options_reach_the_encoder(model: str, encoder: Encoder) -> None:

@@ -29,6 +29,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     directory: Path
     asked: list[str]
     revision = ""
+    lie = b""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -52,7 +53,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.answer(b"{}", "application/json")
 
     def etag(self, file: Path) -> str:
-        return hashlib.sha1(file.read_bytes()).hexdigest()
+        content = file.read_bytes() + self.lie
+        if file.suffix == ".safetensors":
+            return hashlib.sha256(content).hexdigest()
+        return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
 
     def answer(self, content: bytes, kind: str, etag: str = "") -> None:
         self.send_response(200)
@@ -85,10 +89,10 @@ def locate_with(variables: dict[str, str], name: str) -> subprocess.CompletedPro
     """Locate a model in a process of its own: huggingface_hub reads its variables once."""
     code = (
         "import sys\n"
-        "from gte_pg.errors import ModelNotFound\n"
+        "from gte_pg.errors import ModelError\n"
         "from gte_pg.models import locate\n"
         f"try: print(locate({name!r}))\n"
-        "except ModelNotFound as error: sys.exit(str(error))\n"
+        "except ModelError as error: sys.exit(str(error))\n"
     )
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -116,6 +120,22 @@ def test_the_hub_is_asked_for_what_is_needed_and_once(
     for offline_too in ({}, {"HF_HUB_OFFLINE": "1"}):
         assert locate_with(variables | offline_too, "bge-small-en").stdout == first.stdout
     assert handler.asked == []
+
+
+def test_other_content_than_announced_is_refused_and_not_kept(
+    served: tuple[str, type[Hub]], tmp_path: Path
+) -> None:
+    endpoint, handler = served
+    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home")}
+    handler.lie = b"more"
+    first = locate_with(variables, "bge-small-en")
+    assert first.returncode == 1
+    assert "model.safetensors" in first.stderr
+    assert "with another content than it announced" in first.stderr
+    assert locate_with(variables | {"HF_HUB_OFFLINE": "1"}, "bge-small-en").returncode == 1
+    handler.lie = b""
+    again = locate_with(variables, "bge-small-en")
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.parametrize("offline_only", ["0", "1"])

@@ -13,6 +13,7 @@ from gte_pg.encoder.session import Session
 from gte_pg.graph import built_graph
 from gte_pg.graph.rotary import rotary_tables
 from gte_pg.models.architecture import NewArchitecture
+from gte_pg.models.catalogue import Precision
 from gte_pg.models.directory import read_directory
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def test_hidden_states(golden: Golden, batch: str) -> None:
         hidden, mask = hidden[:, positions], mask[:, positions]
     expected = golden.arrays[f"{batch}.last_hidden_state"]
     np.testing.assert_allclose(hidden[mask], expected[mask], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_graph_of_first_tokens_gives_the_same(
+    golden: Golden, batch: str, precision: Precision
+) -> None:
+    directory = read_directory(golden.path)
+    ids, mask = golden.arrays[f"{batch}.input_ids"], golden.arrays[f"{batch}.attention_mask"] == 1
+    arranged = arrange([row[kept].tolist() for row, kept in zip(ids, mask, strict=True)])
+    every = Session(built_graph(directory, precision, firsts_only=False)).run(arranged)
+    firsts = Session(built_graph(directory, precision, firsts_only=True)).run(arranged)
+    np.testing.assert_allclose(firsts, every[arranged.starts], atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("batch", BATCHES)

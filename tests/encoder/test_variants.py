@@ -211,14 +211,19 @@ def test_tokenizer_larger_than_the_embedding_table(
 
 def test_token_head_in_the_directory(copy_of: Copy, edit_json: EditJson) -> None:
     path = copy_of("bert_mean")
+    assert identify(str(path)).impact_step == 0.25
     head = {"model": "m", "weights_sha256": "", "version": 1, "weight": [0.0] * 64, "bias": 0.5}
-    edit_json(path / "token_head.json", head)
+    edit_json(path / "token_head.json", head | {"impact_step": 0.071})
     encoder = Encoder.load(str(path))
+    assert encoder.identity.impact_step == 0.071
     sparse = encoder.encode(["cat the cat"]).sparse
     assert sparse is not None
     assert encoder.identity.sparse_dimensions == sparse.dimensions == 507
     assert set(encoder.token_weights(*sparse[0]).values()) == {0.5}
 
-    edit_json(path / "token_head.json", {"weight": [0.0] * 63})
+    edit_json(path / "token_head.json", {"impact_step": 0})
+    with pytest.raises(ModelError, match="'impact_step' should be above 0, and is 0"):
+        identify(str(path))
+    edit_json(path / "token_head.json", {"impact_step": 1, "weight": [0.0] * 63})
     with pytest.raises(ModelError, match="63 weights, and the model is 64 wide"):
         Encoder.load(str(path))
