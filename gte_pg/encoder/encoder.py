@@ -53,23 +53,16 @@ class Encoder:
         self._directory = directory
         self._head = head
         self._callers = ThreadPoolExecutor(threads, thread_name_prefix="gte-pg-encode")
-        self._tokenizer = Tokenizer(directory)
-        if self._tokenizer.size > directory.architecture.vocabulary:
-            raise ModelError(
-                f"{directory.path}: the tokenizer has {self._tokenizer.size} tokens and the model "
-                f"{directory.architecture.vocabulary}; the two files are not of one model"
-            )
-        ready_made = is_ready_made(directory.path)
         # The last layer need not compute what no one looks at.
-        self._firsts_only = directory.pooling == "cls" and head is None and not ready_made
-        self._session = (
-            _ready_made_session(directory, identity.precision, providers)
-            if ready_made
-            else Session(
-                built_graph(directory, identity.precision, firsts_only=self._firsts_only),
-                providers,
-            )
+        self._firsts_only = (
+            directory.pooling == "cls" and head is None and not is_ready_made(directory.path)
         )
+        # Both take a second for the largest models, and neither waits for the other.
+        opening = self._callers.submit(self._open_session, providers)
+        self._tokenizer = _fitting_tokenizer(directory)
+        if head is not None:
+            _ = self._tokenizer.canonical
+        self._session = opening.result()
 
     @classmethod
     def load(
@@ -217,6 +210,17 @@ class Encoder:
         weights = np.split(weigh(hidden, self._head), batch.starts[1:])
         return vectors, [strongest(*pair) for pair in zip(tokens, weights, strict=True)]
 
+    def _open_session(self, providers: Sequence[str]) -> Session | ReadyMadeSession:
+        directory, precision = self._directory, self.identity.precision
+        if is_ready_made(directory.path):
+            return ReadyMadeSession(
+                ready_made_graph(directory.path, precision),
+                providers,
+                hidden=directory.architecture.hidden,
+                quantized=precision == "int8",
+            )
+        return Session(built_graph(directory, precision, firsts_only=self._firsts_only), providers)
+
     @property
     def _vocabulary(self) -> int:
         return self._directory.architecture.vocabulary
@@ -261,15 +265,14 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ready_made_session(
-    directory: ModelDirectory, precision: Precision, providers: Sequence[str]
-) -> ReadyMadeSession:
-    return ReadyMadeSession(
-        ready_made_graph(directory.path, precision),
-        providers,
-        hidden=directory.architecture.hidden,
-        quantized=precision == "int8",
-    )
+def _fitting_tokenizer(directory: ModelDirectory) -> Tokenizer:
+    tokenizer = Tokenizer(directory)
+    if tokenizer.size > directory.architecture.vocabulary:
+        raise ModelError(
+            f"{directory.path}: the tokenizer has {tokenizer.size} tokens and the model "
+            f"{directory.architecture.vocabulary}; the two files are not of one model"
+        )
+    return tokenizer
 
 
 _loaded: dict[tuple[str, Precision], Encoder] = {}

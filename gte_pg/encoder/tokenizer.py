@@ -52,7 +52,7 @@ class Tokenizer:
         """How many special tokens stand around each text."""
         return len(self._prefix) + len(self._suffix)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """One more than the largest id."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
