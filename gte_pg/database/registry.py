@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from gte_pg.database.connect import Connection
 from gte_pg.database.table import find_table
-from gte_pg.declaration import Declaration, Storage
+from gte_pg.declaration import Declaration
 from gte_pg.errors import DatabaseError
 
 
@@ -34,12 +35,16 @@ def register(
         "sparse_dimensions": declaration.sparse_dimensions,
         "storage": declaration.storage,
         "impact_step": declaration.impact_step,
+        "on_change": declaration.on_change,
         "search_statement": search_statement,
         "exact_statement": exact_statement,
     }
-    return sql.SQL("INSERT INTO gte.embedding (relation, {}) VALUES ({}::regclass, {})").format(
+    return sql.SQL(
+        "INSERT INTO gte.embedding (relation, vectors, {}) VALUES ({}::regclass, {}::regclass, {})"
+    ).format(
         sql.SQL(", ").join(map(sql.Identifier, values)),
         sql.Literal(declaration.relation.as_string()),
+        sql.Literal(declaration.vectors.as_string()),
         sql.SQL(", ").join(map(sql.Literal, values.values())),
     )
 
@@ -51,12 +56,16 @@ def forget(declaration: Declaration) -> sql.Composed:
     ).format(sql.Literal(declaration.relation.as_string()), sql.Literal(declaration.name))
 
 
-# A table that was dropped leaves its row behind: it no longer joins with pg_class.
+# A table that was dropped leaves its row behind: it no longer joins with pg_class. The other columns are
+# named as in Declaration.
 _LOAD = """
 SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS written,
        e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions, e.storage,
-       e.impact_step::float8
-FROM gte.embedding e JOIN pg_class c ON c.oid = e.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+       e.impact_step::float8 AS impact_step, e.on_change,
+       CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname, v.relname] END AS companion
+FROM gte.embedding e
+JOIN pg_class c ON c.oid = e.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_class v ON v.oid = e.vectors LEFT JOIN pg_namespace vn ON vn.oid = v.relnamespace
 WHERE %(table)s::oid IS NULL OR e.relation = %(table)s::oid
 ORDER BY e.id
 """
@@ -67,7 +76,8 @@ def load_all(connection: Connection, table: str | None = None) -> list[Registere
     oid = find_table(connection, table).oid if table is not None else None
     if connection.execute("SELECT to_regclass('gte.embedding')").fetchone() == (None,):
         return []
-    rows = connection.execute(_LOAD, {"table": oid}).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_LOAD, {"table": oid}).fetchall()
     return [_registered(connection, row) for row in rows]
 
 
@@ -92,29 +102,28 @@ def load(connection: Connection, table: str, name: str | None = None) -> Registe
     )
 
 
-def _registered(connection: Connection, row: tuple[Any, ...]) -> Registered:
-    identifier, written, name, source, model, generation, *sizes, storage, step = row
-    dimensions, sparse_dimensions = sizes
+def _registered(connection: Connection, row: dict[str, Any]) -> Registered:
+    identifier, written = row.pop("id"), row.pop("written")
+    source, companion = tuple(row.pop("source")), row.pop("companion")
     table = find_table(connection, written)
     missing = [column for column in source if column not in table.columns]
     if missing:
         raise DatabaseError(
-            f"the embedding {name!r} of {written} is declared on the column {missing[0]!r}, which is "
-            "no longer there. If it was renamed, remove the embedding and add it with the new name"
+            f"the embedding {row['name']!r} of {written} is declared on the column {missing[0]!r}, "
+            "which is no longer there. If it was renamed, remove the embedding and add it with the "
+            "new name"
         )
-    return Registered(
-        id=identifier,
-        declaration=Declaration(
-            schema=table.schema,
-            table=table.name,
-            key=table.key,
-            source=tuple(source),
-            name=name,
-            model=model,
-            generation=generation,
-            dimensions=dimensions,
-            sparse_dimensions=sparse_dimensions,
-            storage=cast("Storage", storage),
-            impact_step=step,
-        ),
+    if companion == [None, None]:
+        raise DatabaseError(
+            f"the companion table of the embedding {row['name']!r} of {written} has been dropped: "
+            "remove the embedding and add it again"
+        )
+    declaration = Declaration(
+        schema=table.schema,
+        table=table.name,
+        key=table.key,
+        source=source,
+        companion=tuple(companion) if companion else None,
+        **row,
     )
+    return Registered(identifier, declaration)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 
 from gte_pg.database.connect import Connection
-from gte_pg.declaration import Declaration, KeyColumn, Storage
+from gte_pg.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
 from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.models import ModelIdentity
 
@@ -29,6 +29,8 @@ class Table:
         name: str = "embedding",
         dimensions: int | None = None,
         storage: Storage = "vector",
+        layout: Layout = "columns",
+        on_change: OnChange = "clear",
     ) -> Declaration:
         """Declare an embedding of this table; `source` as `resolve_sources` returns it."""
         return Declaration.of_model(
@@ -40,6 +42,8 @@ class Table:
             name=name,
             dimensions=dimensions,
             storage=storage,
+            layout=layout,
+            on_change=on_change,
         )
 
     def resolve_sources(self, written: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gte_pg.declaration.capture import WRITE_BACK_SETTING, create_capture, drop_capture
+from gte_pg.declaration.capture import create_capture, drop_capture, trigger_names
 from gte_pg.declaration.columns import add_columns, drop_columns
-from gte_pg.declaration.declaration import Declaration, KeyColumn, Storage
+from gte_pg.declaration.companion import create_companion, drop_companion
+from gte_pg.declaration.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
 from gte_pg.declaration.indexes import (
     create_pending_index,
     create_search_indexes,
@@ -12,20 +13,25 @@ from gte_pg.declaration.indexes import (
     token_index_name,
 )
 from gte_pg.declaration.key import key_join, key_order, key_text
+from gte_pg.declaration.row_capture import WRITE_BACK_SETTING
 from gte_pg.declaration.text import join_texts, row_hash, row_is_empty, row_text, text_hash
 
 __all__ = [
     "WRITE_BACK_SETTING",
     "Declaration",
     "KeyColumn",
+    "Layout",
+    "OnChange",
     "Storage",
     "add_columns",
     "create_capture",
+    "create_companion",
     "create_pending_index",
     "create_search_indexes",
     "dense_index_name",
     "drop_capture",
     "drop_columns",
+    "drop_companion",
     "join_texts",
     "key_join",
     "key_order",
@@ -35,4 +41,5 @@ __all__ = [
     "row_text",
     "text_hash",
     "token_index_name",
+    "trigger_names",
 ]

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from psycopg import sql
 
 from gte_pg.declaration.names import MAX_NAME_BYTES, object_name
 from gte_pg.errors import DeclarationError, ModelError
-from gte_pg.models import ModelIdentity
+from gte_pg.models import ModelIdentity, Precision
 
 Storage = Literal["vector", "halfvec"]
+Layout = Literal["columns", "companion"]
+OnChange = Literal["clear", "keep"]
 
 _LONGEST_SUFFIX = "_pending"
 
@@ -38,7 +40,10 @@ class Declaration:
     `generation` names everything that decides the vectors (model and its revision, precision,
     dimensions, truncation): vectors of two generations are never compared. `sparse_dimensions` is
     None for a model without token weights: the embedding then has no sparse column.
-    `impact_step` is the width of an impact bucket of the token index.
+    `impact_step` is the width of an impact bucket of the token index. `companion` is the table beside
+    the user's that holds the vectors, its schema first; None: they are on the row. `on_change` says
+    what becomes of a vector whose text changes: "clear" takes it away at once, "keep" leaves it,
+    marked as pending, until the new one is there.
     """
 
     schema: str | None
@@ -52,6 +57,8 @@ class Declaration:
     sparse_dimensions: int | None
     storage: Storage = "vector"
     impact_step: float = 0.25
+    companion: tuple[str, ...] | None = None
+    on_change: OnChange = "clear"
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -76,6 +83,8 @@ class Declaration:
             )
         if self.storage not in ("vector", "halfvec"):
             raise DeclarationError(f"storage is 'vector' or 'halfvec', not {self.storage!r}")
+        if self.on_change not in ("clear", "keep"):
+            raise DeclarationError(f"on_change is 'clear' or 'keep', not {self.on_change!r}")
         overlap = {*self.source, *(column.name for column in self.key)} & set(self.columns)
         if overlap:
             raise DeclarationError(
@@ -96,8 +105,12 @@ class Declaration:
         name: str,
         dimensions: int | None = None,
         storage: Storage = "vector",
+        layout: Layout = "columns",
+        on_change: OnChange = "clear",
     ) -> Declaration:
         """Declare an embedding by `model`, with as many of its dimensions as asked for (default: all)."""
+        if layout not in ("columns", "companion"):
+            raise DeclarationError(f"layout is 'columns' or 'companion', not {layout!r}")
         dimensions = model.dimensions if dimensions is None else dimensions
         low, high = model.elastic or (model.dimensions, model.dimensions)
         if not low <= dimensions <= high:
@@ -120,6 +133,10 @@ class Declaration:
             sparse_dimensions=model.sparse_dimensions,
             storage=storage,
             impact_step=model.impact_step,
+            companion=(*filter(None, (schema,)), object_name(table, name))
+            if layout == "companion"
+            else None,
+            on_change=on_change,
         )
 
     def check_model(self, model: ModelIdentity) -> None:
@@ -132,6 +149,15 @@ class Declaration:
                 "its files have changed. Put the old files back, or remove the embedding and add it "
                 "with the new model"
             )
+
+    @property
+    def layout(self) -> Layout:
+        return "columns" if self.companion is None else "companion"
+
+    @property
+    def precision(self) -> Precision:
+        """The encoder's precision, which the generation names: `model@revision/precision/dimensions`."""
+        return cast("Precision", self.generation.rsplit("/", 2)[1])
 
     @property
     def has_sparse(self) -> bool:
@@ -154,6 +180,11 @@ class Declaration:
         return f"{self.name}_pending"
 
     @property
+    def version_column(self) -> str:
+        """In a companion: counts the changes of the row's text."""
+        return f"{self.name}_version"
+
+    @property
     def vector_columns(self) -> tuple[str, ...]:
         """The columns that are filled together: dense, sparse where there is one, hash."""
         sparse = (self.sparse_column,) if self.has_sparse else ()
@@ -161,13 +192,18 @@ class Declaration:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that the embedding adds to the table."""
+        """Every column of the embedding that its readers see, in its table or its companion."""
         return (*self.vector_columns, self.pending_column)
 
     @property
     def relation(self) -> sql.Identifier:
         """The table as SQL names it: quoted, with its schema where one is known."""
         return sql.Identifier(*filter(None, (self.schema, self.table)))
+
+    @property
+    def vectors(self) -> sql.Identifier:
+        """The table that holds the vectors: the user's own, or the companion."""
+        return self.relation if self.companion is None else sql.Identifier(*self.companion)
 
     @property
     def written(self) -> str:

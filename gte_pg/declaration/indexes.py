@@ -24,7 +24,7 @@ def create_pending_index(declaration: Declaration) -> sql.Composed:
     pending = sql.Identifier(declaration.pending_column)
     return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({}, {}) WHERE {} IS NOT NULL").format(
         sql.Identifier(declaration.object_name("pending")),
-        declaration.relation,
+        declaration.vectors,
         pending,
         sql.SQL(", ").join(sql.Identifier(column.name) for column in declaration.key),
         pending,
@@ -56,7 +56,7 @@ def create_search_indexes(
         name: sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {} {}").format(
             sql.SQL("CONCURRENTLY " if concurrently else ""),
             sql.Identifier(name),
-            declaration.relation,
+            declaration.vectors,
             method,
         )
         for name, method in indexes.items()

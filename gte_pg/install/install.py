@@ -11,10 +11,12 @@ from gte_pg.declaration import (
     Declaration,
     add_columns,
     create_capture,
+    create_companion,
     create_pending_index,
     create_search_indexes,
     drop_capture,
     drop_columns,
+    drop_companion,
 )
 from gte_pg.search import stored_statement
 
@@ -23,11 +25,12 @@ def add_statements(declaration: Declaration, *, postgres: int) -> list[sql.Compo
     """Return the statements that put an embedding on a table that has rows.
 
     Every row becomes pending. The search indexes are left to `gte-pg sync`, which builds them when
-    the vectors are there: an order of magnitude faster than row by row. ALTER TABLE needs the table
-    for itself for a moment, but rewrites nothing.
+    the vectors are there: an order of magnitude faster than row by row. The table is not rewritten,
+    but locked until the transaction ends.
     """
+    companion = declaration.layout == "companion"
     return [
-        *add_columns(declaration),
+        *(create_companion(declaration) if companion else add_columns(declaration)),
         create_pending_index(declaration),
         *create_capture(declaration, postgres=postgres),
         _register(declaration),
@@ -35,8 +38,12 @@ def add_statements(declaration: Declaration, *, postgres: int) -> list[sql.Compo
 
 
 def attach_statements(declaration: Declaration, *, postgres: int) -> list[sql.Composed]:
-    """Return the statements that complete a new, empty table which already has the columns."""
+    """Return the statements that complete a new, empty table.
+
+    In the layout "columns" it has the embedding's columns already.
+    """
     return [
+        *(create_companion(declaration) if declaration.layout == "companion" else []),
         create_pending_index(declaration),
         *create_search_indexes(declaration).values(),
         *create_capture(declaration, postgres=postgres),
@@ -46,12 +53,19 @@ def attach_statements(declaration: Declaration, *, postgres: int) -> list[sql.Co
 
 def remove_statements(declaration: Declaration) -> list[sql.Composed]:
     """Return the statements that take an embedding off its table: vectors, indexes, triggers."""
+    if declaration.layout == "companion":
+        return detach_statements(declaration)
     return [*detach_statements(declaration), drop_columns(declaration)]
 
 
 def detach_statements(declaration: Declaration) -> list[sql.Composed]:
     """Return the statements that go before a table with an embedding is dropped."""
-    return [*drop_capture(declaration), forget(declaration)]
+    companion = declaration.layout == "companion"
+    return [
+        *drop_capture(declaration),
+        forget(declaration),
+        *([drop_companion(declaration)] if companion else []),
+    ]
 
 
 def _register(declaration: Declaration) -> sql.Composed:

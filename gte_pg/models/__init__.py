@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from gte_pg.models.catalogue import Precision
 from gte_pg.models.identity import ModelIdentity, identify
 from gte_pg.models.source import locate
 
-__all__ = ["ModelIdentity", "identify", "locate"]
+__all__ = ["ModelIdentity", "Precision", "identify", "locate"]

@@ -1,0 +1,88 @@
+"""The companion table: the embedding's columns beside the user's table, one row for each row there."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from gte_pg.declaration.declaration import Declaration
+from gte_pg.declaration.text import row_is_empty
+
+# Types and collations of the key come with the rows. A vector is read whole or not at all: kept in
+# line, where Postgres can, a scan or a re-scoring needs no second look-up.
+_CREATE = sql.SQL("""\
+CREATE TABLE {vectors} WITH (toast_tuple_target = 8160) AS
+SELECT {key}, {nothing}, CASE WHEN NOT {empty} THEN timestamptz '-infinity' END AS {pending},
+       0::bigint AS {version}
+FROM {relation} AS d""")
+
+_COMPLETE = sql.SQL("""\
+ALTER TABLE {vectors} ADD PRIMARY KEY ({key}),
+    ALTER COLUMN {version} SET NOT NULL, ALTER COLUMN {version} SET DEFAULT 0, {inline}""")
+
+# A vector tells a good deal of its text: it is seen by whom the row is seen.
+_POLICY = sql.SQL("""\
+CREATE POLICY seen_with_its_row ON {vectors}
+USING (EXISTS (SELECT FROM {relation} AS r WHERE {same_key}))""")
+
+_GRANT = sql.SQL("""\
+DO $grant$
+DECLARE
+    reader oid;
+BEGIN
+    FOR reader IN
+        SELECT DISTINCT a.grantee FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a
+        WHERE c.oid = to_regclass({relation}) AND a.privilege_type = 'SELECT'
+    LOOP
+        EXECUTE 'GRANT SELECT ON ' || {vectors} || ' TO '
+            || CASE reader WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(reader)) END;
+    END LOOP;
+END
+$grant$""")
+
+
+def create_companion(declaration: Declaration) -> list[sql.Composed]:
+    """Create the companion with a row for every row of the table: pending, or empty without text.
+
+    Writers of the table wait until the transaction ends, about a second for a million rows: no row
+    may slip in between this and the triggers. Whoever may read the table may read the companion.
+    """
+    types = {
+        declaration.dense_column: f"{declaration.storage}({declaration.dimensions})",
+        declaration.sparse_column: f"sparsevec({declaration.sparse_dimensions})",
+        declaration.hash_column: "bytea",
+    }
+    nothing = sql.SQL(", ").join(
+        sql.SQL("NULL::{} AS {}").format(sql.SQL(types[name]), sql.Identifier(name))
+        for name in declaration.vector_columns
+    )
+    inline = sql.SQL(", ").join(
+        sql.SQL("ALTER COLUMN {} SET STORAGE MAIN").format(sql.Identifier(name))
+        for name in declaration.vector_columns
+    )
+    key = [sql.Identifier(column.name) for column in declaration.key]
+    names = {
+        "vectors": declaration.vectors,
+        "relation": declaration.relation,
+        "key": sql.SQL(", ").join(key),
+        "pending": sql.Identifier(declaration.pending_column),
+        "version": sql.Identifier(declaration.version_column),
+    }
+    same_key = sql.SQL(" AND ").join(
+        sql.SQL("r.{} = {}.{}").format(name, declaration.vectors, name) for name in key
+    )
+    return [
+        sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(declaration.relation),
+        _CREATE.format(**names, nothing=nothing, empty=row_is_empty(declaration, "d")),
+        _COMPLETE.format(**names, inline=inline),
+        sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(declaration.vectors),
+        _POLICY.format(**names, same_key=same_key),
+        _GRANT.format(
+            relation=sql.Literal(declaration.relation.as_string()),
+            vectors=sql.Literal(declaration.vectors.as_string()),
+        ),
+    ]
+
+
+def drop_companion(declaration: Declaration) -> sql.Composed:
+    """Drop the companion and with it its indexes."""
+    return sql.SQL("DROP TABLE IF EXISTS {}").format(declaration.vectors)

@@ -1,0 +1,136 @@
+"""Capture where the vectors are in a companion table: AFTER triggers that write the companion row.
+
+Each row of the user's table has one companion row under the same key. Every change of a row's text
+writes it, also when it is pending already: its version is what orders the change and a worker's
+write-back, which compares version and hash (see gte_pg/sync/rows.py). An unrelated UPDATE evaluates one
+condition a trigger and writes nothing.
+
+The function runs with its owner's rights, so the application's role needs none on the companion.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from gte_pg.declaration.declaration import Declaration
+from gte_pg.declaration.text import row_is_empty
+from gte_pg.declaration.trigger import Trigger, source_changed
+
+# One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
+# has its key by now. The table is asked by its oid, so that it may be renamed.
+_FUNCTION = sql.SQL("""\
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    taken boolean;
+    keep boolean := false;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        TRUNCATE {vectors};
+        RETURN NULL;
+    ELSIF TG_OP = 'UPDATE' AND {same_key} THEN
+        keep := {keeps} AND TG_ARGV[0] = 'due';
+    ELSIF TG_OP IN ('UPDATE', 'DELETE') THEN
+        EXECUTE format(
+            {is_taken}, coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
+        ) INTO taken USING {old_key};
+        IF TG_ARGV[1] = 'move' AND NOT taken THEN
+            UPDATE {vectors} AS v SET {move}, {version} = v.{version} + 1
+            WHERE {v_is_old} AND NOT EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new});
+            IF FOUND THEN
+                RETURN NULL;
+            END IF;
+        END IF;
+        IF NOT taken THEN
+            DELETE FROM {vectors} AS v WHERE {v_is_old};
+        END IF;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO {vectors} AS v ({key}, {pending})
+    VALUES ({new_key}, CASE TG_ARGV[0] WHEN 'due' THEN now() END)
+    ON CONFLICT ({key}) DO UPDATE SET
+        {clear},
+        {pending} = CASE TG_ARGV[0] WHEN 'due' THEN coalesce(v.{pending}, now()) END,
+        {version} = v.{version} + 1;
+    RETURN NULL;
+END
+$body$""")
+
+_REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
+
+
+def companion_capture_function(
+    declaration: Declaration, function: sql.Identifier
+) -> list[sql.Composed]:
+    names = [sql.Identifier(column.name) for column in declaration.key]
+    vectors = [sql.Identifier(column) for column in declaration.vector_columns]
+
+    def each(template: str, columns: list[sql.Identifier], separator: str = ", ") -> sql.Composed:
+        parts = [sql.SQL(template).format(column=column) for column in columns]
+        return sql.SQL(separator).join(parts)
+
+    same = [sql.SQL("r.{} = $").format(name) + sql.SQL(str(i)) for i, name in enumerate(names, 1)]
+    # A statement for plpgsql's format(): the table's name comes when it runs.
+    is_taken = "SELECT EXISTS (SELECT FROM %s AS r WHERE {})".replace(
+        "{}", sql.SQL(" AND ").join(same).as_string().replace("%", "%%")
+    )
+    body = _FUNCTION.format(
+        function=function,
+        is_taken=sql.Literal(is_taken),
+        old_key=each("OLD.{column}", names),
+        vectors=declaration.vectors,
+        key=each("{column}", names),
+        new_key=each("NEW.{column}", names),
+        move=each("{column} = NEW.{column}", names),
+        same_key=each("OLD.{column} = NEW.{column}", names, " AND "),
+        v_is_old=each("v.{column} = OLD.{column}", names, " AND "),
+        v_is_new=each("v.{column} = NEW.{column}", names, " AND "),
+        keeps=sql.Literal(declaration.on_change == "keep"),
+        clear=each("{column} = CASE WHEN keep THEN v.{column} END", vectors),
+        pending=sql.Identifier(declaration.pending_column),
+        version=sql.Identifier(declaration.version_column),
+    )
+    return [body, _REVOKE.format(function)]
+
+
+def companion_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:
+    """Return the triggers; at most one of them fires for a row."""
+    moved = sql.SQL(" OR ").join(
+        sql.SQL("{} IS DISTINCT FROM {}").format(
+            sql.Identifier("old", column.name), sql.Identifier("new", column.name)
+        )
+        for column in declaration.key
+    )
+    terms = {
+        "changed": source_changed(declaration, postgres),
+        "moved": moved,
+        "empty": row_is_empty(declaration, "new"),
+    }
+
+    def when(condition: str) -> sql.Composed:
+        return sql.SQL(condition).format(**terms)
+
+    return [
+        Trigger("insert_due", "AFTER", "INSERT", when("NOT {empty}"), ("due",)),
+        Trigger("insert_empty", "AFTER", "INSERT", when("{empty}"), ("empty",)),
+        Trigger("update_due", "AFTER", "UPDATE", when("({changed}) AND NOT {empty}"), ("due",)),
+        Trigger("update_empty", "AFTER", "UPDATE", when("({changed}) AND {empty}"), ("empty",)),
+        Trigger(
+            "move_due",
+            "AFTER",
+            "UPDATE",
+            when("({moved}) AND NOT ({changed}) AND NOT {empty}"),
+            ("due", "move"),
+        ),
+        Trigger(
+            "move_empty",
+            "AFTER",
+            "UPDATE",
+            when("({moved}) AND NOT ({changed}) AND {empty}"),
+            ("empty", "move"),
+        ),
+        Trigger("delete", "AFTER", "DELETE"),
+        Trigger("truncate", "AFTER", "TRUNCATE"),
+    ]
