@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from psycopg.conninfo import make_conninfo
 
 from gte_pg.database import (
     Connection,
@@ -15,11 +18,11 @@ from gte_pg.database import (
     postgres_version,
     run,
 )
-from gte_pg.declaration import Declaration, Storage
-from gte_pg.encoder import Encoded, Encoder, load_encoder
+from gte_pg.declaration import Declaration, Layout, OnChange, Storage
+from gte_pg.encoder import Encoded, Encoder
 from gte_pg.install import add_statements
 from gte_pg.models import identify
-from gte_pg.sync import Progress, count_broken, sync_once
+from gte_pg.sync import Progress, Team, count_broken, sync_once
 
 ARTICLES = (
     "CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, likes int DEFAULT 0)"
@@ -35,9 +38,13 @@ def add_embedding(
     *,
     name: str = "embedding",
     storage: Storage = "vector",
+    layout: Layout = "columns",
+    on_change: OnChange = "clear",
 ) -> Registered:
     found = find_table(connection, table)
-    declaration = found.declare(identify(model), source, name=name, storage=storage)
+    declaration = found.declare(
+        identify(model), source, name=name, storage=storage, layout=layout, on_change=on_change
+    )
     with engine(dsn).begin() as transaction:
         ensure_schema(transaction)
         for statement in add_statements(declaration, postgres=postgres_version(transaction)):
@@ -47,8 +54,20 @@ def add_embedding(
 
 def drain(connection: Connection, registered: Registered) -> Progress:
     """Encode all that is pending, and return the last progress."""
-    *_, last = sync_once(connection, registered, load_encoder)
+    *_, last = sync_once(connection, registered, team_of(connection))
     return last
+
+
+def team_of(connection: Connection, encoder: Encoder | None = None) -> Team:
+    """Return a team of workers on the database of `connection`."""
+    team = Team(dsn_of(connection), threading.Event())
+    return team if encoder is None else replace(team, encoder_for=lambda _declaration: encoder)
+
+
+def dsn_of(connection: Connection) -> str:
+    """Return the DSN of a connection, its password with it."""
+    given = connection.info.get_parameters() | {"password": connection.info.password or None}
+    return make_conninfo("", **given)
 
 
 def broken_rows(connection: Connection, declaration: Declaration) -> int:

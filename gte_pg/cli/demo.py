@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 
 import click
@@ -11,11 +12,11 @@ from rich.table import Table
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.progress import show_bar
 from gte_pg.database import connect
+from gte_pg.declaration import declared_encoder
 from gte_pg.demo import TABLE, prepare_table, read_details
-from gte_pg.encoder import load_encoder
 from gte_pg.models import identify
 from gte_pg.search import encode_query, search, shared_tokens
-from gte_pg.sync import sync_once
+from gte_pg.sync import Team, sync_once
 
 _MOST_TOKENS = 4
 
@@ -39,8 +40,8 @@ def demo(query: str, model: str, limit: int, dsn: str) -> None:
     with connect(dsn) as connection:
         with console.status("reading this Python's documentation"):
             registered = prepare_table(dsn, connection, identify(model))
-        show_bar(TABLE, sync_once(connection, registered, load_encoder))
-        encoder = load_encoder(model)
+        show_bar(TABLE, sync_once(connection, registered, Team(dsn, threading.Event())))
+        encoder = declared_encoder(registered.declaration)
         started = time.perf_counter()
         vectors = encode_query(encoder, registered.declaration, query)
         encoded = time.perf_counter()

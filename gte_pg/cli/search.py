@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.database import connect, load
-from gte_pg.encoder import load_encoder
+from gte_pg.declaration import declared_encoder
 from gte_pg.search import Weights, encode_query, gte_search_call
 from gte_pg.search import search as run_search
 
@@ -45,7 +45,7 @@ def search(
     with connect(dsn) as connection:
         registered = load(connection, table, name)
         declaration = registered.declaration
-        query = encode_query(load_encoder(declaration.model), declaration, text)
+        query = encode_query(declared_encoder(declaration), declaration, text)
         if print_sql:
             click.echo(gte_search_call(declaration, query, limit, weights, exact=exact))
             return

@@ -4,14 +4,14 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
 
 import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.progress import show_bar, show_lines
 from gte_pg.database import connect, load_all
-from gte_pg.encoder import load_encoder
-from gte_pg.sync import count_broken, sync_once
+from gte_pg.sync import Limit, Progress, Team, count_broken, missing_triggers, sync_once
 from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
 
@@ -21,11 +21,28 @@ from gte_pg.sync import watch as keep_watching
 @click.option("--watch", is_flag=True, help="Keep going: encode what is written from now on.")
 @click.option("--check", is_flag=True, help="Only count rows whose vector is not their text's.")
 @click.option("--repair", is_flag=True, help="Make such rows pending first.")
+@click.option("--limit", type=click.IntRange(1), help="Encode at most so many rows, then leave.")
 @click.option(
     "--batch", default=256, show_default=True, type=click.IntRange(1, 10_000), help="Rows a batch."
 )
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Connections that take turns at the encoder: one reads and writes while another encodes.",
+)
 @dsn_option
-def sync(table: str | None, watch: bool, check: bool, repair: bool, batch: int, dsn: str) -> None:
+def sync(
+    table: str | None,
+    watch: bool,
+    check: bool,
+    repair: bool,
+    limit: int | None,
+    batch: int,
+    workers: int,
+    dsn: str,
+) -> None:
     """Encode every pending row and build the search indexes.
 
     Any number of these may run, on any number of machines. On a terminal it shows a bar, elsewhere
@@ -40,38 +57,58 @@ def sync(table: str | None, watch: bool, check: bool, repair: bool, batch: int, 
         _check(dsn, table)
         return
     stop = threading.Event()
-    show = show_bar if sys.stderr.isatty() else show_lines
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    team = Team(dsn, stop, workers=workers, batch_rows=batch, limit=Limit(limit))
     if watch:
-        for registered, progress in keep_watching(
-            dsn, load_encoder, stop=stop, table=table, batch_rows=batch
-        ):
-            if progress.stage == "done" and progress.encoded + progress.failed:
-                show(registered.declaration.written, [progress])
-        return
+        _watch(team, table)
+    else:
+        _sync_once(team, table, repair=repair)
+
+
+def _watch(team: Team, table: str | None) -> None:
+    show = _show()
+    for registered, progress in keep_watching(team, lambda connection: load_all(connection, table)):
+        if progress.stage == "done" and progress.encoded + progress.failed:
+            show(registered.declaration.written, [progress])
+
+
+def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
+    show = _show()
     left = 0
-    with connect(dsn) as connection:
+    with connect(team.dsn) as connection:
         embeddings = load_all(connection, table)
         if not embeddings:
             click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
         for registered in embeddings:
             if repair:
                 click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
-            steps = sync_once(connection, registered, load_encoder, batch_rows=batch, stop=stop)
-            left += show(registered.declaration.written, steps).left
-    if left:
+            left += show(
+                registered.declaration.written, sync_once(connection, registered, team)
+            ).left
+    if left and team.limit.rows is None:
         raise click.ClickException(f"{left} rows are still pending; see gte-pg status")
 
 
 def _check(dsn: str, table: str | None) -> None:
-    broken = 0
+    broken = unguarded = 0
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
             found = count_broken(connection, registered)
-            name = registered.declaration.name
-            relation = registered.declaration.written
-            click.echo(json.dumps({"table": relation, "embedding": name, "broken": found}))
+            missing = missing_triggers(connection, registered)
+            names = {
+                "table": registered.declaration.written,
+                "embedding": registered.declaration.name,
+            }
+            click.echo(json.dumps(names | {"broken": found, "missing_triggers": missing}))
             broken += found
-    if broken:
-        raise click.ClickException(f"{broken} rows are broken; gte-pg sync --repair mends them")
+            unguarded += len(missing)
+    if broken or unguarded:
+        raise click.ClickException(
+            f"{broken} rows are broken and {unguarded} triggers missing or disabled; "
+            "gte-pg sync --repair mends them"
+        )
+
+
+def _show() -> Callable[[str, Iterable[Progress]], Progress]:
+    return show_bar if sys.stderr.isatty() else show_lines

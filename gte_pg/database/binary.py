@@ -8,8 +8,6 @@ its size), pgvector's `vector_send`, `halfvec_send` and `sparsevec_send`; all bi
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
 from gte_pg.database.connect import Connection
+from gte_pg.encoder import SparseRows
 from gte_pg.errors import DatabaseError
 
 
@@ -61,16 +60,25 @@ def vector_array(matrix: NDArray[np.float32], oid: int, *, half: bool) -> Binary
     return BinaryArray(_array_header(rows, oid) + block.tobytes())
 
 
-def sparse_array(
-    rows: Sequence[tuple[NDArray[Any], NDArray[Any]]], dimensions: int, oid: int
-) -> BinaryArray:
-    """Return rows of (ascending indices from 0, weights) as a `sparsevec[]`."""
-    elements = [_array_header(len(rows), oid)]
-    for indices, weights in rows:
-        elements.append(struct.pack(">iiii", 12 + 8 * len(indices), dimensions, len(indices), 0))
-        elements.append(indices.astype(">i4").tobytes())
-        elements.append(weights.astype(">f4").tobytes())
-    return BinaryArray(b"".join(elements))
+def sparse_array(sparse: SparseRows | None, start: int, stop: int, oid: int) -> BinaryArray:
+    """Return rows `start` to `stop` as a `sparsevec[]`; of a model without token weights an empty one."""
+    if sparse is None:
+        return BinaryArray(_array_header(0, oid))
+    bounds = sparse.indptr[start : stop + 1]
+    counts = np.diff(bounds)
+    # Four words (size, dimensions, count, unused), then the indices, then the weights.
+    ends = np.cumsum(4 + 2 * counts)
+    begins = ends - (4 + 2 * counts)
+    block = np.zeros(ends[-1] if len(ends) else 0, ">i4")
+    block[begins] = 12 + 8 * counts
+    block[begins + 1] = sparse.dimensions
+    block[begins + 2] = counts
+    within = np.arange(bounds[-1] - bounds[0]) - np.repeat(bounds[:-1] - bounds[0], counts)
+    places = np.repeat(begins + 4, counts) + within
+    block[places] = sparse.indices[bounds[0] : bounds[-1]]
+    weights = sparse.values[bounds[0] : bounds[-1]].astype(">f4")
+    block[places + np.repeat(counts, counts)] = weights.view(">i4")
+    return BinaryArray(_array_header(stop - start, oid) + block.tobytes())
 
 
 def _array_header(length: int, oid: int) -> bytes:

@@ -79,17 +79,18 @@ LANGUAGE plpgsql VOLATILE
 AS $body$
 DECLARE
     called timestamptz := clock_timestamp();
-    embedding_name text;
+    declared record;
     is_pending boolean;
 BEGIN
     LOOP
         is_pending := false;
-        FOR embedding_name IN
-            SELECT e.name FROM gte.embedding AS e WHERE e.relation = wait_until_synced.relation
+        FOR declared IN
+            SELECT e.name, e.vectors FROM gte.embedding AS e
+            WHERE e.relation = wait_until_synced.relation
         LOOP
             EXECUTE format(
                 'SELECT EXISTS (SELECT FROM %s WHERE %2$I IS NOT NULL AND %2$I <= $1)',
-                relation, embedding_name || '_pending'
+                declared.vectors, declared.name || '_pending'
             ) INTO is_pending USING called;
             EXIT WHEN is_pending;
         END LOOP;

@@ -6,13 +6,14 @@ from gte_pg.declaration.capture import create_capture, drop_capture, trigger_nam
 from gte_pg.declaration.columns import add_columns, drop_columns
 from gte_pg.declaration.companion import create_companion, drop_companion
 from gte_pg.declaration.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
+from gte_pg.declaration.encoder import declared_encoder
 from gte_pg.declaration.indexes import (
     create_pending_index,
     create_search_indexes,
     dense_index_name,
     token_index_name,
 )
-from gte_pg.declaration.key import key_join, key_order, key_text
+from gte_pg.declaration.key import key_join, key_order, key_text, key_values
 from gte_pg.declaration.row_capture import WRITE_BACK_SETTING
 from gte_pg.declaration.text import join_texts, row_hash, row_is_empty, row_text, text_hash
 
@@ -28,6 +29,7 @@ __all__ = [
     "create_companion",
     "create_pending_index",
     "create_search_indexes",
+    "declared_encoder",
     "dense_index_name",
     "drop_capture",
     "drop_columns",
@@ -36,6 +38,7 @@ __all__ = [
     "key_join",
     "key_order",
     "key_text",
+    "key_values",
     "row_hash",
     "row_is_empty",
     "row_text",

@@ -8,6 +8,8 @@ or there is no text and nothing to do.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from psycopg import sql
 
 from gte_pg.declaration.companion_capture import (
@@ -43,10 +45,15 @@ def drop_capture(declaration: Declaration) -> list[sql.Composed]:
     return [drop_triggers(declaration, _triggers(declaration, _NEWEST_POSTGRES))]
 
 
-def trigger_names(declaration: Declaration) -> list[str]:
-    """Return the names of the triggers that must be there, enabled ALWAYS."""
-    triggers = _triggers(declaration, _NEWEST_POSTGRES)
-    return [trigger.written_name(declaration) for trigger in triggers]
+def trigger_names(
+    declaration: Declaration, *, level: Literal["ROW", "STATEMENT"] | None = None
+) -> list[str]:
+    """Return the names of the triggers that must be there, enabled ALWAYS, or those of one level."""
+    return [
+        trigger.written_name(declaration)
+        for trigger in _triggers(declaration, _NEWEST_POSTGRES)
+        if level in (None, trigger.level)
+    ]
 
 
 def _triggers(declaration: Declaration, postgres: int) -> list[Trigger]:

@@ -19,8 +19,8 @@ def key_text(declaration: Declaration, row: str) -> sql.Composed:
     return sql.SQL("json_build_array({})::text").format(sql.SQL(", ").join(values))
 
 
-def key_join(declaration: Declaration, row: str, key: sql.Composable) -> sql.Composed:
-    """Return the condition that `row` has the key text `key`, in a form that its key index serves."""
+def key_values(declaration: Declaration, key: sql.Composable) -> list[sql.Composed]:
+    """Return the values of the key columns from the key text `key`, each of its column's type."""
     if len(declaration.key) == 1:
         values = [key]
     else:
@@ -28,13 +28,17 @@ def key_join(declaration: Declaration, row: str, key: sql.Composable) -> sql.Com
             sql.SQL("({}::json ->> {})").format(key, sql.Literal(i))
             for i in range(len(declaration.key))
         ]
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}::{}").format(
-            sql.Identifier(row, column.name),
-            value,
-            sql.SQL(column.type),
-        )
+    return [
+        sql.SQL("{}::{}").format(value, sql.SQL(column.type))
         for column, value in zip(declaration.key, values, strict=True)
+    ]
+
+
+def key_join(declaration: Declaration, row: str, key: sql.Composable) -> sql.Composed:
+    """Return the condition that `row` has the key text `key`, in a form that its key index serves."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(row, column.name), value)
+        for column, value in zip(declaration.key, key_values(declaration, key), strict=True)
     )
 
 

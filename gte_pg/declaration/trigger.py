@@ -56,6 +56,10 @@ class Trigger:
     condition: sql.Composed | None = None
     arguments: tuple[str, ...] = ()
 
+    @property
+    def level(self) -> Literal["ROW", "STATEMENT"]:
+        return "STATEMENT" if self.event == "TRUNCATE" else "ROW"
+
     def written_name(self, declaration: Declaration) -> str:
         return object_name("~gte", declaration.name, self.name)
 
@@ -70,7 +74,7 @@ class Trigger:
                 timing=sql.SQL(self.timing),
                 event=sql.SQL(self.event),
                 relation=declaration.relation,
-                level=sql.SQL("STATEMENT" if self.event == "TRUNCATE" else "ROW"),
+                level=sql.SQL(self.level),
                 condition=when,
                 function=function,
                 arguments=sql.SQL(", ").join(map(sql.Literal, self.arguments)),

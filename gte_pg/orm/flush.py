@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from pgvector import SparseVector
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
-from gte_pg.declaration import Declaration, join_texts, text_hash
-from gte_pg.encoder import load_encoder
+from gte_pg.declaration import Declaration, declared_encoder, join_texts, text_hash
 from gte_pg.orm.embedding import Embedding, embeddings_of
 
 
@@ -36,13 +35,13 @@ class _Due:
 @sa.event.listens_for(Session, "before_flush")
 def encode_in_flush(session: Session, *_: object) -> None:
     """Encode the new and changed texts of the session's objects. Blocks while it encodes."""
-    due: dict[tuple[str, int], list[_Due]] = defaultdict(list)
+    due: dict[str, list[_Due]] = defaultdict(list)
     for entity in [*session.new, *session.dirty]:
         for one in _due(entity):
-            due[one.declaration.model, one.declaration.dimensions].append(one)
-    for (model, dimensions), group in due.items():
-        encoder = load_encoder(model)
-        group[0].declaration.check_model(encoder.identity)
+            due[one.declaration.generation].append(one)
+    for group in due.values():
+        encoder = declared_encoder(group[0].declaration)
+        dimensions = group[0].declaration.dimensions
         encoded = encoder.encode([one.text for one in group], dimensions=dimensions)
         for place, one in enumerate(group):
             declaration = one.declaration

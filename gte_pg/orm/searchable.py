@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, deferred
 
-from gte_pg.encoder import load_encoder
+from gte_pg.declaration import declared_encoder
 from gte_pg.errors import DeclarationError
 from gte_pg.orm.embedding import Embedding, embeddings_of
 from gte_pg.search import (
@@ -78,7 +78,7 @@ class Searchable:
         declaration = declared.declaration(table)
         weights = Weights(dense_weight, sparse_weight)
         if isinstance(query, str):
-            query = encode_query(load_encoder(declaration.model), declaration, query)
+            query = encode_query(declared_encoder(declaration), declaration, query)
         values: dict[str, object] = {
             "dense": query.dense,
             "sparse": query.sparse,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from gte_pg.sync.check import count_broken, repair
+from gte_pg.sync.check import count_broken, missing_triggers, repair
 from gte_pg.sync.failures import retry_failures
 from gte_pg.sync.status import Status, status
 from gte_pg.sync.sync import Progress, sync_once, watch
+from gte_pg.sync.team import Limit, Team
 from gte_pg.sync.worker import Round, Worker
 
 __all__ = [
+    "Limit",
     "Progress",
     "Round",
     "Status",
+    "Team",
     "Worker",
     "count_broken",
+    "missing_triggers",
     "repair",
     "retry_failures",
     "status",

@@ -1,66 +1,206 @@
-"""Check: are there rows that break the invariant of the capture? Repair: make them pending.
+"""Check: does anything break the invariant of the capture? Repair: make it whole again.
 
 The triggers keep the invariant against every writer. What goes past triggers can break it: a
-superuser's `session_replication_role`, `pg_restore --disable-triggers`, ATTACH of a filled partition.
-The check reads every row and compares contents: the hash of the text as it stands with the hash that
-came with the vector.
+superuser's `session_replication_role`, `pg_restore --disable-triggers`, ATTACH of a filled partition,
+and whoever disables or drops the triggers themselves. The check reads every row and compares
+contents: the hash of the text as it stands with the hash that came with the vector.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered
-from gte_pg.declaration import Declaration, row_hash, row_is_empty
+from gte_pg.database import Connection, Registered, fill
+from gte_pg.declaration import (
+    WRITE_BACK_SETTING,
+    Declaration,
+    create_capture,
+    drop_capture,
+    key_join,
+    key_text,
+    row_hash,
+    row_is_empty,
+    trigger_names,
+)
+from gte_pg.sync.settings import looking_up
+from gte_pg.sync.source import same_key, text_row
+
+_ROWS_PER_TRANSACTION = 1_000
 
 # See gte_pg/declaration/capture.py.
 _IS_BROKEN = sql.SQL("""
 NOT CASE
     WHEN {empty} THEN {filled} = 0 AND {pending} IS NULL
     WHEN {filled} = 0 THEN {pending} IS NOT NULL
-    ELSE {filled} = {all} AND {stored} = {hash}
+    ELSE {filled} = {all} AND ({stored} = {hash} OR {keeps} AND {pending} IS NOT NULL)
 END""")
 
-_COUNT = sql.SQL("SELECT count(*) FROM {relation} AS d WHERE {broken}")
+# A row of either table that has none in the other is broken too.
+_IS_BROKEN_PAIR = sql.SQL("({s_key} IS NULL OR {d_key} IS NULL OR {broken})")
+
+_FIND = sql.SQL("SELECT {key} FROM {rows} WHERE {broken}")
 
 # The triggers do the rest: they take the vector away, or leave a row without text alone.
-_REPAIR = sql.SQL("""
-UPDATE {relation} AS d SET {clear}, {pending} = CASE WHEN {empty} THEN NULL::timestamptz ELSE now() END
-WHERE {broken}
+_MEND_ROW = sql.SQL("""
+UPDATE {vectors} AS d SET {clear}, {pending_name} = CASE WHEN {empty} THEN NULL::timestamptz ELSE now() END
+FROM unnest(%(keys)s::text[]) AS broken (key) WHERE {join} AND {broken}
 """)
+
+_MEND_COMPANION = sql.SQL("""
+UPDATE {vectors} AS d
+SET {clear}, {pending_name} = CASE WHEN {empty} THEN NULL::timestamptz ELSE now() END,
+    {version} = d.{version} + 1
+FROM unnest(%(keys)s::text[]) AS broken (key), {relation} AS s
+WHERE {join} AND {same_key} AND {broken}
+""")
+
+_DELETE_ORPHANS = sql.SQL("""
+DELETE FROM {vectors} AS d USING unnest(%(keys)s::text[]) AS broken (key)
+WHERE {join} AND NOT EXISTS (SELECT FROM {relation} AS s WHERE {same_key})
+""")
+
+_INSERT_MISSING = sql.SQL("""
+INSERT INTO {vectors} ({key_columns}, {pending_name})
+SELECT {s_key_columns}, CASE WHEN NOT {empty} THEN now() END
+FROM unnest(%(keys)s::text[]) AS broken (key), {relation} AS s WHERE {join_s}
+ON CONFLICT DO NOTHING
+""")
+
+# A partition has triggers of its own, which whoever owns it can disable.
+_TRIGGERS = """
+SELECT trigger, tree.relid::regclass::text
+FROM (
+    SELECT to_regclass(%(table)s) AS relid, true AS root
+    UNION SELECT relid, level = 0 FROM pg_partition_tree(to_regclass(%(table)s))
+) AS tree, unnest(%(triggers)s::text[]) AS trigger
+WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT EXISTS (
+    SELECT FROM pg_trigger t
+    WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
+)
+"""
+
+
+def missing_triggers(connection: Connection, registered: Registered) -> list[str]:
+    """Return which triggers are not there or not enabled for every writer, as `name on table`."""
+    declaration = registered.declaration
+    values = {
+        "table": declaration.relation.as_string(),
+        "triggers": trigger_names(declaration),
+        "statement_triggers": trigger_names(declaration, level="STATEMENT"),
+    }
+    rows = connection.execute(_TRIGGERS, values).fetchall()
+    return [f"{trigger} on {table}" for trigger, table in rows]
 
 
 def count_broken(connection: Connection, registered: Registered) -> int:
     """Count the rows that are neither right, nor pending, nor without text. Reads the whole table."""
-    declaration = registered.declaration
-    statement = _COUNT.format(relation=declaration.relation, broken=_is_broken(declaration))
-    row = connection.execute(statement).fetchone()
-    assert row is not None
-    return int(row[0])
+    return len(_broken_keys(connection, registered.declaration))
 
 
 def repair(connection: Connection, registered: Registered) -> int:
-    """Make those rows pending, or empty where they have no text, and return how many there were."""
+    """Make missing triggers anew, then such rows pending, or empty where they have no text.
+
+    Returns how many rows there were. Reads the whole table and writes in short transactions.
+    """
     declaration = registered.declaration
-    statement = _REPAIR.format(
-        relation=declaration.relation,
-        clear=sql.SQL(", ").join(
-            sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in declaration.vector_columns
-        ),
-        pending=sql.Identifier(declaration.pending_column),
-        empty=row_is_empty(declaration, "d"),
-        broken=_is_broken(declaration),
-    )
-    return connection.execute(statement).rowcount
+    if missing_triggers(connection, registered):
+        postgres = connection.info.server_version // 10_000
+        with connection.transaction():
+            for statement in drop_capture(declaration) + create_capture(
+                declaration, postgres=postgres
+            ):
+                connection.execute(statement)
+    statements = [build(declaration) for build in _mending(declaration)]
+    broken = _broken_keys(connection, declaration)
+    mended = 0
+    for start in range(0, len(broken), _ROWS_PER_TRANSACTION):
+        values = {"keys": broken[start : start + _ROWS_PER_TRANSACTION]}
+        with looking_up(connection, **{WRITE_BACK_SETTING: declaration.name}):
+            for statement in statements:
+                mended += connection.execute(statement, values).rowcount
+    return mended
+
+
+def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
+    rows: sql.Composable = sql.SQL("{} AS d").format(declaration.vectors)
+    key: sql.Composable = key_text(declaration, "d")
+    if declaration.companion is not None:
+        rows = sql.SQL("{} FULL JOIN {} AS s ON {}").format(
+            rows, declaration.relation, same_key(declaration)
+        )
+        is_gone = sql.SQL("{} IS NULL").format(sql.Identifier("d", declaration.key[0].name))
+        key = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+            is_gone, key_text(declaration, "s"), key
+        )
+    statement = _FIND.format(key=key, rows=rows, broken=_is_broken(declaration))
+    # Rows that a policy hides must not count as right.
+    with connection.transaction():
+        connection.execute("SET LOCAL row_security = off")
+        return [key for (key,) in connection.execute(statement).fetchall()]
 
 
 def _is_broken(declaration: Declaration) -> sql.Composed:
     vectors = [sql.Identifier("d", name) for name in declaration.vector_columns]
-    return _IS_BROKEN.format(
-        empty=row_is_empty(declaration, "d"),
+    broken = _IS_BROKEN.format(
+        empty=row_is_empty(declaration, text_row(declaration)),
         filled=sql.SQL("num_nonnulls({})").format(sql.SQL(", ").join(vectors)),
         all=sql.Literal(len(vectors)),
         pending=sql.Identifier("d", declaration.pending_column),
         stored=sql.Identifier("d", declaration.hash_column),
-        hash=row_hash(declaration, "d"),
+        hash=row_hash(declaration, text_row(declaration)),
+        keeps=sql.Literal(declaration.on_change == "keep"),
+    )
+    if declaration.companion is None:
+        return broken
+    first = declaration.key[0].name
+    return _IS_BROKEN_PAIR.format(
+        s_key=sql.Identifier("s", first), d_key=sql.Identifier("d", first), broken=broken
+    )
+
+
+def _mending(declaration: Declaration) -> list[Callable[[Declaration], sql.Composed]]:
+    if declaration.companion is None:
+        return [_mend_row]
+    return [_mend_companion, _delete_orphans, _insert_missing]
+
+
+def _terms(declaration: Declaration) -> dict[str, sql.Composable]:
+    clear = [
+        sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in declaration.vector_columns
+    ]
+    return {
+        "vectors": declaration.vectors,
+        "relation": declaration.relation,
+        "clear": sql.SQL(", ").join(clear),
+        "pending_name": sql.Identifier(declaration.pending_column),
+        "version": sql.Identifier(declaration.version_column),
+        "empty": row_is_empty(declaration, text_row(declaration)),
+        "broken": _is_broken(declaration),
+        "join": key_join(declaration, "d", sql.Identifier("broken", "key")),
+        "same_key": same_key(declaration),
+    }
+
+
+def _mend_row(declaration: Declaration) -> sql.Composed:
+    return fill(_MEND_ROW, **_terms(declaration))
+
+
+def _mend_companion(declaration: Declaration) -> sql.Composed:
+    return fill(_MEND_COMPANION, **_terms(declaration))
+
+
+def _delete_orphans(declaration: Declaration) -> sql.Composed:
+    return fill(_DELETE_ORPHANS, **_terms(declaration))
+
+
+def _insert_missing(declaration: Declaration) -> sql.Composed:
+    columns = [sql.Identifier(column.name) for column in declaration.key]
+    return fill(
+        _INSERT_MISSING,
+        **_terms(declaration),
+        key_columns=sql.SQL(", ").join(columns),
+        s_key_columns=sql.SQL(", ").join(sql.SQL("s.") + column for column in columns),
+        join_s=key_join(declaration, "s", sql.Identifier("broken", "key")),
     )

@@ -7,16 +7,23 @@ dies leaves its lease behind, and whoever comes next takes it over when it has r
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
-from gte_pg.declaration import key_text, row_hash
+from gte_pg.declaration import key_text, key_values
+from gte_pg.sync.settings import walking
+from gte_pg.sync.source import source_hash
+from gte_pg.sync.walk import Walk
 
 # A lease that ran out this often is split in halves, so that one deadly row ends up alone.
 _SPLIT_AFTER = 2
+
+# Every so many batches one takes the oldest rows first, so that fresh rows cannot starve a backfill.
+_OLDEST_EVERY = 8
 
 # One key class for the advisory locks of all embeddings: "gte-pg" in ASCII, then the embedding's id.
 _LOCK_CLASS = int.from_bytes(b"gte-pg") << 16
@@ -58,12 +65,12 @@ SELECT embedding, owner, '-infinity', %(attempts)s, %(rest)s FROM halved
 # Pending rows in the order of the partial index on `pending`, less those that are in somebody's
 # lease and those whose present text has failed and is not to be retried yet.
 _PICK = sql.SQL("""
-INSERT INTO gte.lease (embedding, owner, until, keys)
-SELECT %(embedding)s, %(owner)s, now() + %(duration)s, array_agg(key)
-FROM (
-    SELECT {key} AS key
-    FROM {relation} AS d
-    WHERE {pending} IS NOT NULL
+WITH last AS (
+    SELECT %(pending)s::timestamptz AS pending, %(last_key)s::text AS key
+), picked AS MATERIALIZED (
+    SELECT {key} AS key, {pending}::text AS pending
+    FROM {vectors} AS d
+    WHERE {pending} IS NOT NULL AND {ahead}
       AND {key} <> ALL (
           ARRAY(SELECT unnest(keys) FROM gte.lease WHERE embedding = %(embedding)s)
       )
@@ -74,77 +81,115 @@ FROM (
       )
     ORDER BY {order}
     LIMIT %(rows)s
-) AS picked
-HAVING count(*) > 0
-RETURNING id, keys, attempts
+), leased AS (
+    INSERT INTO gte.lease (embedding, owner, until, keys)
+    SELECT %(embedding)s, %(owner)s, now() + %(duration)s, array_agg(key) FROM picked
+    HAVING count(*) > 0
+    RETURNING id, keys
+)
+SELECT id, keys, (SELECT (array_agg(pending))[count(*)] FROM picked) FROM leased
 """)
 
-# Without statistics the planner would rather sort the whole table than walk the partial index.
-_PIN_PLAN = """
-SELECT set_config(name, 'off', true)
-FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan', 'enable_sort']) AS name
-"""
 
+class Claims:
+    """The batches that one worker claims of one embedding.
 
-def claim(
-    connection: Connection,
-    registered: Registered,
-    *,
-    owner: str,
-    rows: int,
-    duration: timedelta,
-    oldest_first: bool = False,
-) -> Batch | None:
-    """Take over a lease that ran out, else lease up to `rows` pending rows; None if there are none.
-
-    Newest rows come first, so that a backfill does not delay fresh ones; `oldest_first` now and then
-    keeps fresh rows from delaying the backfill for ever. One short transaction.
+    Newest rows come first, so that a backfill does not delay fresh ones; every eighth batch takes
+    the oldest, so that fresh rows do not delay the backfill for ever.
     """
-    values = {
-        "embedding": registered.id,
-        "owner": owner,
-        "duration": duration,
-        "rows": rows,
-    }
-    with connection.transaction():
-        connection.execute(_LOCK, (_LOCK_CLASS | registered.id,))
-        found = connection.execute(_TAKE_OVER, values).fetchone()
-        if found is not None:
-            return _halve(connection, Batch(*found))
-        connection.execute(_PIN_PLAN)
-        found = connection.execute(_pick(registered, oldest_first), values).fetchone()
-        return Batch(*found) if found is not None else None
 
+    def __init__(
+        self, connection: Connection, registered: Registered, *, owner: str, lease: timedelta
+    ) -> None:
+        self._connection = connection
+        self._registered = registered
+        self._values = {"embedding": registered.id, "owner": owner, "duration": lease}
+        self._newest, self._oldest = Walk("newest"), Walk("oldest")
+        self._count = 0
 
-def release(connection: Connection, batch: Batch) -> None:
-    """Give the lease back; rows of it that are still pending can be claimed again."""
-    connection.execute("DELETE FROM gte.lease WHERE id = %s", (batch.lease,))
+    def claim(self, rows: int) -> Batch | None:
+        """Take over a lease that ran out, else lease up to `rows` pending rows; None if there are none.
 
+        One short transaction.
+        """
+        self._count += 1
+        walks = [self._newest, self._oldest]
+        if self._count % _OLDEST_EVERY == 0:
+            walks.reverse()
+        with walking(self._connection):
+            self._connection.execute(_LOCK, (_LOCK_CLASS | self._registered.id,))
+            found = self._connection.execute(_TAKE_OVER, self._values).fetchone()
+            if found is not None:
+                return self._halved(Batch(*found))
+            for walk in walks:
+                batch = self._next(walk, rows)
+                if batch is not None:
+                    return batch
+        return None
 
-def _pick(registered: Registered, oldest_first: bool) -> sql.Composed:
-    declaration = registered.declaration
-    direction = sql.SQL(" ASC" if oldest_first else " DESC")
-    pending = sql.Identifier("d", declaration.pending_column)
-    order = [pending, *(sql.Identifier("d", column.name) for column in declaration.key)]
-    return fill(
-        _PICK,
-        key=key_text(declaration, "d"),
-        relation=declaration.relation,
-        pending=pending,
-        hash=row_hash(declaration, "d"),
-        order=sql.SQL(", ").join(column + direction for column in order),
-    )
+    def release(self, batch: Batch) -> None:
+        """Give the lease back; rows of it that are still pending can be claimed again."""
+        self._connection.execute("DELETE FROM gte.lease WHERE id = %s", (batch.lease,))
 
-
-def _halve(connection: Connection, batch: Batch) -> Batch:
-    if batch.attempts <= _SPLIT_AFTER or len(batch.keys) == 1:
+    def _next(self, walk: Walk, rows: int) -> Batch | None:
+        walk.begin_if_due()
+        if walk.position is not None:
+            batch = self._pick(walk, rows)
+            if batch is not None:
+                return batch
+            walk.position = None
+        begun = time.monotonic()
+        batch = self._pick(walk, rows)
+        walk.begun(time.monotonic() - begun)
         return batch
-    middle = len(batch.keys) // 2
-    values = {
-        "lease": batch.lease,
-        "middle": middle,
-        "rest": batch.keys[middle:],
-        "attempts": batch.attempts - 1,
-    }
-    connection.execute(_SPLIT, values)
-    return Batch(batch.lease, batch.keys[:middle], batch.attempts)
+
+    def _pick(self, walk: Walk, rows: int) -> Batch | None:
+        pending, last_key = walk.position or (None, None)
+        values = self._values | {"rows": rows, "pending": pending, "last_key": last_key}
+        found = self._connection.execute(self._statement(walk), values).fetchone()
+        if found is None:
+            return None
+        lease, keys, pending = found
+        walk.position = (pending, keys[-1])
+        return Batch(lease, keys, 1)
+
+    def _statement(self, walk: Walk) -> sql.Composed:
+        declaration = self._registered.declaration
+        newest = walk.direction == "newest"
+        columns = [
+            sql.Identifier("d", name)
+            for name in (declaration.pending_column, *(column.name for column in declaration.key))
+        ]
+        # The rows of a backfill are pending since '-infinity': they are the oldest walk's alone.
+        ahead = "{pending} > '-infinity'" if newest else "true"
+        if walk.position is not None:
+            ahead += " AND ({columns}) {beyond} ((SELECT pending FROM last), {key})"
+        last_key = key_values(declaration, sql.SQL("(SELECT key FROM last)"))
+        direction = sql.SQL(" DESC" if newest else " ASC")
+        return fill(
+            _PICK,
+            key=key_text(declaration, "d"),
+            vectors=declaration.vectors,
+            pending=columns[0],
+            ahead=sql.SQL(ahead).format(
+                pending=columns[0],
+                columns=sql.SQL(", ").join(columns),
+                beyond=sql.SQL("<" if newest else ">"),
+                key=sql.SQL(", ").join(last_key),
+            ),
+            hash=source_hash(declaration),
+            order=sql.SQL(", ").join(column + direction for column in columns),
+        )
+
+    def _halved(self, batch: Batch) -> Batch:
+        if batch.attempts <= _SPLIT_AFTER or len(batch.keys) == 1:
+            return batch
+        middle = len(batch.keys) // 2
+        values = {
+            "lease": batch.lease,
+            "middle": middle,
+            "rest": batch.keys[middle:],
+            "attempts": batch.attempts - 1,
+        }
+        self._connection.execute(_SPLIT, values)
+        return Batch(batch.lease, batch.keys[:middle], batch.attempts)

@@ -10,12 +10,12 @@ from gte_pg.database import Connection, Registered, fill
 # matters: a key that the sample lacks is rare.
 _SAMPLE_ROWS = 20_000
 
-_COUNT = sql.SQL("SELECT count(*) FROM {relation} WHERE {sparse} IS NOT NULL")
+_COUNT = sql.SQL("SELECT count(*) FROM {vectors} WHERE {sparse} IS NOT NULL")
 
 _REFRESH = sql.SQL("""
 INSERT INTO gte.key_frequency (embedding, key, rows)
 SELECT %(embedding)s, key, count(*) * %(scale)s::float8
-FROM {relation} AS d TABLESAMPLE SYSTEM (%(percent)s)
+FROM {vectors} AS d TABLESAMPLE SYSTEM (%(percent)s)
 CROSS JOIN LATERAL unnest(gte.sparse_keys({sparse}, %(step)s::real)) AS key
 GROUP BY key
 HAVING count(*) > 1
@@ -28,7 +28,7 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
     if not declaration.has_sparse:
         return
     names = {
-        "relation": declaration.relation,
+        "vectors": declaration.vectors,
         "sparse": sql.Identifier(declaration.sparse_column),
     }
     with connection.transaction():

@@ -1,7 +1,14 @@
-"""Read the text of leased rows, and write their vectors back."""
+"""Read the text of leased rows, and write their vectors back.
+
+A row's text may change at any moment. On the row itself the vector is compared with the text as it
+stands, under the row's lock. A companion row is written by every change of the text; its version tells
+under its lock what the text, being another row's, cannot: a re-check after a wait sees the new companion
+row beside the old text.
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -17,154 +24,210 @@ from gte_pg.declaration import (
     row_text,
 )
 from gte_pg.encoder import Encoded
+from gte_pg.sync.settings import looking_up
+from gte_pg.sync.source import join_source, row_version, same_key, text_row
 
-# An application's statement that meets a row lock of the write-back waits for one such transaction.
-_ROWS_PER_TRANSACTION = 256
+# An application's statement that meets a row lock of the write-back waits for one such transaction: it
+# is kept to so many seconds by the number of its rows.
+_SECONDS_PER_TRANSACTION = 0.05
+_MOST_ROWS_PER_TRANSACTION = 1_024
+_FEWEST_ROWS_PER_TRANSACTION = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text of one row as it was read, and its hash then."""
+    """The text of one row as it was read, its hash then, and the version of its companion row."""
 
     key: str
     text: str
     hash: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Textless:
+    """A pending row that has no text, or a companion row whose row is gone."""
+
+    key: str
+    version: int
 
 
 # By key, without any lock. Rows that are gone or done meanwhile are not returned.
 _READ = sql.SQL("""
-SELECT leased.key, {text}, {hash}
-FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {relation} AS d ON {join}
+SELECT leased.key, {text}, {hash}, {version}
+FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {source}
 WHERE {pending} IS NOT NULL
 """)
 
 # Rows that had no text when the embedding was declared are pending like all others then.
 _CLEAR = sql.SQL("""
-WITH free AS MATERIALIZED (
-    SELECT empty.key FROM unnest(%(keys)s::text[]) AS empty (key) JOIN {relation} AS d ON {join}
-    WHERE {pending} IS NOT NULL AND {is_empty}
+WITH textless AS MATERIALIZED (
+    SELECT * FROM unnest(%(keys)s::text[], %(versions)s::bigint[]) AS array_row (key, version)
+), free AS MATERIALIZED (
+    SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
+    WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version
     FOR NO KEY UPDATE OF d SKIP LOCKED
 )
-UPDATE {relation} AS d SET {pending_name} = NULL
-FROM free AS empty WHERE {join} AND {is_empty}
+UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
+""")
+
+# Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
+# session_replication_role.
+_DELETE_GONE = sql.SQL("""
+DELETE FROM {vectors} AS d USING unnest(%(keys)s::text[], %(versions)s::bigint[]) AS gone (key, version)
+WHERE {join} AND {version} = gone.version AND NOT EXISTS (SELECT FROM {relation} AS s WHERE {same_key})
 """)
 
 # Rows are locked in the order of their key and only where nobody else holds them; a row whose text
-# is no longer the one that was encoded is left pending. The triggers would refuse it anyway.
+# is no longer the one that was encoded is left pending. Once locked, it cannot change.
 _WRITE = sql.SQL("""
 WITH written AS MATERIALIZED (
     SELECT * FROM unnest(
-        %(keys)s::text[], %(hashes)s::bytea[], %(dense)b::{storage}[], %(sparse)b::sparsevec[]
-    ) AS array_row (key, hash, dense, sparse)
+        %(keys)s::text[], %(hashes)s::bytea[], %(versions)s::bigint[],
+        %(dense)b::{storage}[], %(sparse)b::sparsevec[]
+    ) AS array_row (key, hash, version, dense, sparse)
 ), free AS MATERIALIZED (
-    SELECT written.key FROM written JOIN {relation} AS d ON {join}
-    WHERE {pending} IS NOT NULL AND {hash} = written.hash
+    SELECT written.* FROM written JOIN {vectors} AS d ON {join_written} {source}
+    WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
 )
-UPDATE {relation} AS d SET {assignments}
-FROM written JOIN free USING (key)
-WHERE {join} AND {pending} IS NOT NULL AND {hash} = written.hash
+UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
 """)
 
-# The triggers then keep every other column as it was, whatever the application's own triggers did.
-_WRITING_BACK = "SELECT set_config(%s, %s, true)"
 
-# Without statistics the planner would rather hash the whole table than look rows up by key.
-_PIN_PLAN = """
-SELECT set_config(name, 'off', true)
-FROM unnest(ARRAY['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan']) AS name
-"""
-
-
-def read_texts(
-    connection: Connection, declaration: Declaration, keys: list[str]
-) -> tuple[list[Text], list[str]]:
-    """Return the present texts of the pending rows among these, and the keys of those without text."""
-    statement = fill(
-        _READ,
-        text=row_text(declaration, "d"),
-        hash=row_hash(declaration, "d"),
-        relation=declaration.relation,
-        join=key_join(declaration, "d", sql.Identifier("leased", "key")),
-        pending=sql.Identifier("d", declaration.pending_column),
-    )
-    with connection.transaction():
-        connection.execute(_PIN_PLAN)
-        rows = connection.execute(statement, {"keys": keys}).fetchall()
-    texts = [Text(*row) for row in rows if row[1] is not None]
-    return texts, [key for key, text, _ in rows if text is None]
-
-
-def clear_empty(connection: Connection, declaration: Declaration, keys: list[str]) -> int:
-    """Take rows without text off the work list and return how many let themselves be taken."""
-    if not keys:
-        return 0
-    statement = fill(
-        _CLEAR,
-        relation=declaration.relation,
-        join=key_join(declaration, "d", sql.Identifier("empty", "key")),
-        pending=sql.Identifier("d", declaration.pending_column),
-        pending_name=sql.Identifier(declaration.pending_column),
-        is_empty=row_is_empty(declaration, "d"),
-    )
-    with connection.transaction():
-        connection.execute(_PIN_PLAN)
-        connection.execute(_WRITING_BACK, (WRITE_BACK_SETTING, declaration.name))
-        return connection.execute(statement, {"keys": keys}).rowcount
-
-
-class Writer:
-    """Writes encoded rows back to one embedding, in short transactions."""
+class Rows:
+    """The rows of one embedding, as a worker reads and writes them."""
 
     def __init__(self, connection: Connection, declaration: Declaration) -> None:
         self._connection = connection
         self._declaration = declaration
         self._dense_oid = type_oid(connection, declaration.storage)
         self._sparse_oid = type_oid(connection, "sparsevec")
-        self._statement = _write_statement(declaration)
+        self._read, self._clear = _read(declaration), _clear(declaration)
+        self._delete_gone, self._write = _delete_gone(declaration), _write(declaration)
+        self._rows_per_transaction = 256
+
+    def read(self, keys: list[str]) -> tuple[list[Text], list[Textless]]:
+        """Return the present texts of the pending rows among these, and those without text."""
+        with looking_up(self._connection):
+            rows = self._connection.execute(self._read, {"keys": keys}).fetchall()
+        texts = [Text(*row) for row in rows if row[1] is not None]
+        return texts, [Textless(key, version) for key, text, _, version in rows if text is None]
+
+    def clear(self, textless: list[Textless]) -> int:
+        """Take rows without text off the work list and return how many let themselves be taken."""
+        if not textless:
+            return 0
+        values = {
+            "keys": [row.key for row in textless],
+            "versions": [row.version for row in textless],
+        }
+        with looking_up(self._connection, **self._writing_back()):
+            cleared = self._connection.execute(self._clear, values).rowcount
+            if self._declaration.companion is not None:
+                cleared += self._connection.execute(self._delete_gone, values).rowcount
+        return cleared
 
     def write(self, texts: list[Text], encoded: Encoded) -> int:
-        """Store the vectors of `texts` and return how many rows took them.
+        """Store the vectors of `texts` in short transactions and return how many rows took them.
 
         The others have changed since they were read, or are locked by somebody: they stay pending.
         """
-        return sum(
-            self._write_rows(texts, encoded, start, min(start + _ROWS_PER_TRANSACTION, len(texts)))
-            for start in range(0, len(texts), _ROWS_PER_TRANSACTION)
+        written, start = 0, 0
+        while start < len(texts):
+            stop = min(start + self._rows_per_transaction, len(texts))
+            begun = time.monotonic()
+            written += self._write_rows(texts, encoded, start, stop)
+            self._pace(stop - start, time.monotonic() - begun)
+            start = stop
+        return written
+
+    def _pace(self, rows: int, seconds: float) -> None:
+        fitting = int(rows * _SECONDS_PER_TRANSACTION / max(seconds, 1e-6))
+        # One slow transaction, or a fast one of a few rows, says little: half way is enough.
+        paced = (self._rows_per_transaction + fitting) // 2
+        self._rows_per_transaction = max(
+            _FEWEST_ROWS_PER_TRANSACTION, min(paced, _MOST_ROWS_PER_TRANSACTION)
         )
 
     def _write_rows(self, texts: list[Text], encoded: Encoded, start: int, stop: int) -> int:
         declaration = self._declaration
         half = declaration.storage == "halfvec"
-        # A model without token weights sends an empty array, which unnest pads with NULL.
-        weights = [] if encoded.sparse is None else [encoded.sparse[i] for i in range(start, stop)]
         values = {
             "keys": [text.key for text in texts[start:stop]],
             "hashes": [text.hash for text in texts[start:stop]],
+            "versions": [text.version for text in texts[start:stop]],
             "dense": vector_array(encoded.dense[start:stop], self._dense_oid, half=half),
-            "sparse": sparse_array(weights, declaration.sparse_dimensions or 1, self._sparse_oid),
+            # A model without token weights sends an empty array, which unnest pads with NULL.
+            "sparse": sparse_array(encoded.sparse, start, stop, self._sparse_oid),
         }
-        with self._connection.transaction():
-            self._connection.execute(_PIN_PLAN)
-            self._connection.execute(_WRITING_BACK, (WRITE_BACK_SETTING, declaration.name))
-            return self._connection.execute(self._statement, values).rowcount
+        with looking_up(self._connection, **self._writing_back()):
+            return self._connection.execute(self._write, values).rowcount
+
+    def _writing_back(self) -> dict[str, str]:
+        """The triggers then keep every other column as it was, whatever the application's did."""
+        return {WRITE_BACK_SETTING: self._declaration.name}
 
 
-def _write_statement(declaration: Declaration) -> sql.Composed:
+def _common(declaration: Declaration) -> dict[str, sql.Composable]:
+    return {
+        "vectors": declaration.vectors,
+        "relation": declaration.relation,
+        "source": join_source(declaration),
+        "pending": sql.Identifier("d", declaration.pending_column),
+        "version": row_version(declaration),
+        "hash": row_hash(declaration, text_row(declaration)),
+    }
+
+
+def _read(declaration: Declaration) -> sql.Composed:
+    return fill(
+        _READ,
+        **_common(declaration),
+        text=row_text(declaration, text_row(declaration)),
+        join=key_join(declaration, "d", sql.Identifier("leased", "key")),
+    )
+
+
+def _clear(declaration: Declaration) -> sql.Composed:
+    is_empty = row_is_empty(declaration, text_row(declaration))
+    if declaration.companion is not None:
+        # The row must be there: one that is gone looks as if it had no text.
+        exists = sql.SQL("{} IS NOT NULL").format(sql.Identifier("s", declaration.key[0].name))
+        is_empty = sql.SQL("{} AND {}").format(is_empty, exists)
+    return fill(
+        _CLEAR,
+        **_common(declaration),
+        join_textless=key_join(declaration, "d", sql.Identifier("textless", "key")),
+        join_free=key_join(declaration, "d", sql.Identifier("free", "key")),
+        pending_name=sql.Identifier(declaration.pending_column),
+        is_empty=is_empty,
+    )
+
+
+def _delete_gone(declaration: Declaration) -> sql.Composed:
+    return fill(
+        _DELETE_GONE,
+        **_common(declaration),
+        join=key_join(declaration, "d", sql.Identifier("gone", "key")),
+        same_key=same_key(declaration),
+    )
+
+
+def _write(declaration: Declaration) -> sql.Composed:
     assignments = {
-        declaration.dense_column: "written.dense",
-        declaration.sparse_column: "written.sparse",
-        declaration.hash_column: "written.hash",
+        declaration.dense_column: "free.dense",
+        declaration.sparse_column: "free.sparse",
+        declaration.hash_column: "free.hash",
         declaration.pending_column: "NULL",
     }
     return fill(
         _WRITE,
+        **_common(declaration),
         storage=sql.SQL(declaration.storage),
-        relation=declaration.relation,
-        join=key_join(declaration, "d", sql.Identifier("written", "key")),
-        pending=sql.Identifier("d", declaration.pending_column),
-        hash=row_hash(declaration, "d"),
+        join_written=key_join(declaration, "d", sql.Identifier("written", "key")),
+        join_free=key_join(declaration, "d", sql.Identifier("free", "key")),
         order=sql.SQL(", ").join(sql.Identifier("d", column.name) for column in declaration.key),
         assignments=sql.SQL(", ").join(
             sql.SQL("{} = {}").format(sql.Identifier(column), sql.SQL(value))

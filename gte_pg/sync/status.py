@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
-from gte_pg.declaration import key_join, row_hash
+from gte_pg.declaration import key_join
+from gte_pg.sync.source import source_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +30,33 @@ class Status:
 # A failure counts while the row still has the text that failed.
 _STATUS = sql.SQL("""
 WITH counted AS (
-    SELECT count(*) AS rows, count({hash_column}) AS encoded, count({pending}) AS pending,
+    SELECT count(*) AS rows, count(*) FILTER (WHERE {hash_column} IS NOT NULL AND {pending} IS NULL)
+           AS encoded, count({pending}) AS pending,
            extract(epoch FROM now() - min({pending}) FILTER (WHERE isfinite({pending})))::float8 AS oldest
-    FROM {relation} AS d
+    FROM {vectors} AS d
 ), failed AS (
     SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
-    FROM gte.failure AS f JOIN {relation} AS d ON {join}
+    FROM gte.failure AS f JOIN {vectors} AS d ON {join}
     WHERE f.embedding = %s AND {pending} IS NOT NULL AND f.hash = {hash}
 )
 SELECT rows, encoded, pending, failed, parked, oldest FROM counted, failed
 """)
 
-_PENDING = sql.SQL("SELECT count(*) FROM {relation} AS d WHERE {pending} IS NOT NULL")
+_PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT NULL")
+
+_HAS_PENDING = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} IS NOT NULL)")
 
 
 def status(connection: Connection, registered: Registered) -> Status:
-    """Count the rows of an embedding; reads the whole table."""
+    """Count the rows of an embedding; reads the whole table that holds the vectors."""
     declaration = registered.declaration
     statement = fill(
         _STATUS,
         hash_column=sql.Identifier("d", declaration.hash_column),
-        pending=sql.Identifier("d", declaration.pending_column),
-        relation=declaration.relation,
+        pending=_pending(registered),
+        vectors=declaration.vectors,
         join=key_join(declaration, "d", sql.Identifier("f", "key")),
-        hash=row_hash(declaration, "d"),
+        hash=source_hash(declaration),
     )
     row = connection.execute(statement, (registered.id,)).fetchone()
     assert row is not None
@@ -60,11 +65,20 @@ def status(connection: Connection, registered: Registered) -> Status:
 
 def count_pending(connection: Connection, registered: Registered) -> int:
     """Count the pending rows; served by the partial index."""
-    declaration = registered.declaration
-    statement = _PENDING.format(
-        relation=declaration.relation,
-        pending=sql.Identifier("d", declaration.pending_column),
-    )
-    row = connection.execute(statement).fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(_ask(connection, registered, _PENDING))
+
+
+def has_pending(connection: Connection, registered: Registered) -> bool:
+    """Whether any row is pending; takes a fraction of a millisecond."""
+    return bool(_ask(connection, registered, _HAS_PENDING))
+
+
+def _ask(connection: Connection, registered: Registered, question: sql.SQL) -> Any:
+    vectors = registered.declaration.vectors
+    statement = question.format(vectors=vectors, pending=_pending(registered))
+    (answer,) = connection.execute(statement).fetchone() or (None,)
+    return answer
+
+
+def _pending(registered: Registered) -> sql.Identifier:
+    return sql.Identifier("d", registered.declaration.pending_column)

@@ -1,22 +1,20 @@
 """Sync: encode everything that is pending, build what search needs, and say how it goes.
 
 `sync_once` drains one embedding; `watch` keeps all embeddings of a database drained. Both may run in
-any number of processes on any number of machines: leases keep them apart.
+any number of processes on any number of machines.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
 
-from gte_pg.database import Connection, Registered, connect, load_all
-from gte_pg.encoder import Encoder
-from gte_pg.errors import GtePgError
+from gte_pg.database import Connection, Registered, connect
+from gte_pg.errors import DatabaseError
 from gte_pg.sync.key_frequencies import refresh_key_frequencies
 from gte_pg.sync.search_indexes import (
     build_search_index,
@@ -24,22 +22,13 @@ from gte_pg.sync.search_indexes import (
     update_statistics,
 )
 from gte_pg.sync.status import count_pending
-from gte_pg.sync.worker import Worker
+from gte_pg.sync.team import Team
 
 logger = logging.getLogger(__name__)
 
-# Polling an empty work list takes a fraction of a millisecond and works through every pooler.
-_POLL_SECONDS = 0.25
 
-# A batch that could write nothing met rows that others hold: they need a moment.
-_BLOCKED_SECONDS = 0.2
-
-# How often a one-shot sync meets nothing but held rows before it gives up and says so.
-_MOST_BLOCKED = 50
-
-_RETRY_SECONDS = (0.5, 1, 2, 5, 10)
-
-EncoderFor = Callable[[str], Encoder]
+# After so many new vectors a watcher counts the keys of the token index anew.
+_MANY_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,91 +43,71 @@ class Progress:
     index: str = ""
 
 
-def sync_once(
-    connection: Connection,
-    registered: Registered,
-    encoder_for: EncoderFor,
-    *,
-    batch_rows: int = 256,
-    stop: threading.Event | None = None,
-) -> Iterator[Progress]:
+def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
     """Encode all pending rows of one embedding, then build its missing search indexes.
 
     Yields after every batch and before every index. The last value, stage `done`, says how many rows
-    are `left`: failed, locked by somebody all the while, or in another worker's lease.
+    are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
     """
-    stop = stop or threading.Event()
-    pending = count_pending(connection, registered)
-    encoded = failed = blocked = 0
-    yield Progress("encoding", pending)
-    if pending:
-        encoder = encoder_for(registered.declaration.model)
-        worker = Worker(connection, registered, encoder, batch_rows=batch_rows)
-        for done in worker.rounds():
-            encoded += done.encoded
-            failed += done.failed
-            yield Progress("encoding", pending, encoded, failed, done.left)
-            blocked = blocked + 1 if done.left and not done.encoded else 0
-            if blocked:
-                stop.wait(_BLOCKED_SECONDS)
-            if stop.is_set() or blocked >= _MOST_BLOCKED:
-                break
-    if not stop.is_set():
-        missing = missing_search_indexes(connection, registered.declaration)
-        for name, statement in missing.items():
-            yield Progress("indexing", pending, encoded, failed, index=name)
-            build_search_index(connection, registered.declaration, name, statement)
-        if missing:
-            update_statistics(connection, registered.declaration)
-        if encoded:
-            refresh_key_frequencies(connection, registered)
-    left = count_pending(connection, registered)
-    yield Progress("done", pending, encoded, failed, left)
+    progress = Progress("encoding", count_pending(connection, registered))
+    yield progress
+    if progress.pending:
+        for done in team.drain(registered):
+            progress = replace(
+                progress,
+                encoded=progress.encoded + done.encoded,
+                failed=progress.failed + done.failed,
+            )
+            yield progress
+    if not team.stop.is_set():
+        for name in _prepare_search(connection, registered, fresh=progress.encoded > 0):
+            yield replace(progress, stage="indexing", index=name)
+    yield replace(progress, stage="done", left=count_pending(connection, registered))
 
 
 def watch(
-    dsn: str,
-    encoder_for: EncoderFor,
-    *,
-    stop: threading.Event,
-    table: str | None = None,
-    batch_rows: int = 256,
+    team: Team, embeddings: Callable[[Connection], list[Registered]]
 ) -> Iterator[tuple[Registered, Progress]]:
-    """Keep every embedding (or those of `table`) encoded until `stop` is set.
+    """Keep these embeddings encoded until the team's `stop` is set; yields when one is drained.
 
-    Embeddings that are added later are found. A lost connection is opened again, for ever, and a model
+    Those that are added later are found. A lost connection is opened again, for ever, and a model
     whose files are missing is tried again: no row is blamed for either.
     """
-    lost = 0
-    while not stop.is_set():
+    counts: dict[Registered, Progress] = {}
+    uncounted: dict[Registered, int] = {}
+    for registered, done in team.watch(embeddings):
+        so_far = counts.get(registered, Progress("encoding", 0))
+        if done is not None:
+            counts[registered] = replace(
+                so_far, encoded=so_far.encoded + done.encoded, failed=so_far.failed + done.failed
+            )
+            continue
+        counts.pop(registered, None)
+        uncounted[registered] = uncounted.get(registered, 0) + so_far.encoded
+        fresh = uncounted[registered] >= _MANY_ROWS
+        if fresh:
+            uncounted[registered] = 0
         try:
-            with connect(dsn) as connection:
-                for found in _watch_connected(connection, encoder_for, stop, table, batch_rows):
-                    lost = 0
-                    yield found
-        except (psycopg.Error, GtePgError) as error:
-            wait = _RETRY_SECONDS[min(lost, len(_RETRY_SECONDS) - 1)]
-            lost += 1
-            logger.warning("%s; again in %s s", str(error).strip(), wait)
-            stop.wait(wait)
+            with connect(team.dsn) as connection:
+                for name in _prepare_search(connection, registered, fresh=fresh):
+                    yield registered, replace(so_far, stage="indexing", index=name)
+                left = count_pending(connection, registered)
+        except (psycopg.Error, DatabaseError) as error:
+            # The next time that it is drained will do.
+            logger.warning("%s: %s", registered.declaration.written, str(error).strip())
+            continue
+        yield registered, replace(so_far, stage="done", left=left)
 
 
-def _watch_connected(
-    connection: Connection,
-    encoder_for: EncoderFor,
-    stop: threading.Event,
-    table: str | None,
-    batch_rows: int,
-) -> Iterator[tuple[Registered, Progress]]:
-    while not stop.is_set():
-        idle = True
-        for registered in load_all(connection, table):
-            if not count_pending(connection, registered):
-                continue
-            for progress in sync_once(
-                connection, registered, encoder_for, batch_rows=batch_rows, stop=stop
-            ):
-                idle = idle and not progress.encoded
-                yield registered, progress
-        if idle:
-            stop.wait(_POLL_SECONDS)
+def _prepare_search(
+    connection: Connection, registered: Registered, *, fresh: bool
+) -> Iterator[str]:
+    """Build what search lacks; yields the name of each index before it is built."""
+    missing = missing_search_indexes(connection, registered.declaration)
+    for name, statement in missing.items():
+        yield name
+        build_search_index(connection, registered.declaration, name, statement)
+    if missing:
+        update_statistics(connection, registered.declaration)
+    if missing or fresh:
+        refresh_key_frequencies(connection, registered)

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,14 +22,12 @@ from gte_pg.database import Connection, Registered
 from gte_pg.database.binary import adapt_binary_arrays
 from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
-from gte_pg.sync.claim import Batch, claim, release
+from gte_pg.sync.claim import Batch, Claims
 from gte_pg.sync.failures import forget_failures, record_failure
-from gte_pg.sync.rows import Text, Writer, clear_empty, read_texts
+from gte_pg.sync.rows import Rows, Text
+from gte_pg.sync.settings import noting
 
 logger = logging.getLogger(__name__)
-
-# Every so many batches one takes the oldest rows, so that fresh rows cannot starve a backfill.
-_OLDEST_EVERY = 8
 
 # A row whose lease ran out so often in a lease of its own has killed as many workers.
 _DEADLY_ATTEMPTS = 6
@@ -44,7 +43,10 @@ class Round:
 
 
 class Worker:
-    """Encodes what is pending in one embedding, batch by batch, on a connection of its own."""
+    """Encodes what is pending in one embedding, batch by batch, on a connection of its own.
+
+    Workers that share a `turn`, a lock, encode one after the other, and read and write meanwhile.
+    """
 
     def __init__(
         self,
@@ -54,47 +56,40 @@ class Worker:
         *,
         batch_rows: int = 256,
         lease: timedelta = timedelta(minutes=5),
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         registered.declaration.check_model(encoder.identity)
         adapt_binary_arrays(connection)
-        # Rows that a policy hides would look as if they were done: an error instead.
-        connection.execute("SET row_security = off")
         self._connection = connection
         self._registered = registered
         self._encoder = encoder
-        self._writer = Writer(connection, registered.declaration)
+        self._rows = Rows(connection, registered.declaration)
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._claims = Claims(connection, registered, owner=owner, lease=lease)
         self._batch_rows = batch_rows
-        self._lease = lease
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._batches = 0
+        self._turn = turn if turn is not None else nullcontext()
 
     def rounds(self) -> Iterator[Round]:
         """Work until nothing can be claimed; yields after every batch."""
-        while (batch := self._claim()) is not None:
-            try:
-                done = self._round(batch)
-            except Exception:
-                # Nobody died: the rows need not wait for the lease to run out.
-                with contextlib.suppress(psycopg.Error):
-                    release(self._connection, batch)
-                raise
+        while (done := self.round()) is not None:
             yield done
 
-    def _claim(self) -> Batch | None:
-        self._batches += 1
-        return claim(
-            self._connection,
-            self._registered,
-            owner=self._owner,
-            rows=self._batch_rows,
-            duration=self._lease,
-            oldest_first=self._batches % _OLDEST_EVERY == 0,
-        )
+    def round(self, rows: int | None = None) -> Round | None:
+        """Claim up to `rows` rows (default: a batch) and encode them; None if nothing can be claimed."""
+        batch = self._claims.claim(self._batch_rows if rows is None else rows)
+        if batch is None:
+            return None
+        try:
+            return self._round(batch)
+        except Exception:
+            # Nobody died: the rows need not wait for the lease to run out.
+            with contextlib.suppress(psycopg.Error):
+                self._claims.release(batch)
+            raise
 
     def _round(self, batch: Batch) -> Round:
-        declaration = self._registered.declaration
-        texts, empty = read_texts(self._connection, declaration, batch.keys)
-        cleared = clear_empty(self._connection, declaration, empty)
+        texts, textless = self._rows.read(batch.keys)
+        cleared = self._rows.clear(textless)
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             failed = [
                 _Failure(text, "every worker that tried to encode this row died", retry=False)
@@ -102,24 +97,26 @@ class Worker:
             ]
             encoded: list[_Success] = []
         else:
-            encoded, failed = _encode(self._encoder, self._registered, texts)
-        written = sum(self._writer.write(success.texts, success.encoded) for success in encoded)
-        for failure in failed:
-            record_failure(
+            with self._turn:
+                encoded, failed = _encode(self._encoder, self._registered, texts)
+        written = sum(self._rows.write(success.texts, success.encoded) for success in encoded)
+        with noting(self._connection):
+            for failure in failed:
+                record_failure(
+                    self._connection,
+                    self._registered,
+                    key=failure.text.key,
+                    text_hash=failure.text.hash,
+                    error=failure.error,
+                    retry=failure.retry,
+                )
+            forget_failures(
                 self._connection,
                 self._registered,
-                key=failure.text.key,
-                text_hash=failure.text.hash,
-                error=failure.error,
-                retry=failure.retry,
+                [text.key for success in encoded for text in success.texts],
             )
-        forget_failures(
-            self._connection,
-            self._registered,
-            [text.key for success in encoded for text in success.texts],
-        )
-        release(self._connection, batch)
-        left = len(texts) + len(empty) - written - len(failed) - cleared
+            self._claims.release(batch)
+        left = len(texts) + len(textless) - written - len(failed) - cleared
         return Round(written, len(failed), left)
 
 

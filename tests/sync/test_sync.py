@@ -7,18 +7,28 @@ import numpy as np
 import psycopg
 import pytest
 
-from gte_pg.database import Connection, Registered, connect
+from gte_pg.database import Connection, Registered, connect, load_all
+from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError, ModelError
-from gte_pg.sync import Round, Worker, retry_failures, status, sync_once, watch
-from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain
+from gte_pg.sync import Round, Team, Worker, retry_failures, status, sync_once, watch
+from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain, team_of
 
 
-@pytest.fixture
-def articles(dsn: str, connection: Connection, model: str) -> Registered:
+@pytest.fixture(params=["columns", "companion"])
+def articles(
+    dsn: str, connection: Connection, model: str, request: pytest.FixtureRequest
+) -> Registered:
     connection.execute(ARTICLES)
     connection.execute("INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 20) n")
-    return add_embedding(dsn, connection, "articles", ("title", "body"), model)
+    return add_embedding(
+        dsn, connection, "articles", ("title", "body"), model, layout=request.param
+    )
+
+
+def vectors_of(registered: Registered) -> str:
+    """The table that holds the vectors, as SQL."""
+    return registered.declaration.vectors.as_string()
 
 
 def test_every_row_gets_the_vector_of_its_text(
@@ -28,8 +38,9 @@ def test_every_row_gets_the_vector_of_its_text(
     last = drain(connection, articles)
     assert (last.encoded, last.left) == (21, 0)
     rows = connection.execute(
-        "SELECT concat_ws(E'\\n', title, body), embedding::real[], embedding_sparse::text "
-        "FROM articles WHERE id >= 0 ORDER BY id"
+        "SELECT concat_ws(E'\\n', a.title, a.body), v.embedding::real[], v.embedding_sparse::text "
+        f"FROM articles AS a JOIN {vectors_of(articles)} AS v USING (id) "
+        "WHERE id >= 0 ORDER BY id".encode()
     ).fetchall()
     expected = encoder.encode([text for text, _, _ in rows])
     np.testing.assert_allclose([dense for _, dense, _ in rows], expected.dense, atol=1e-6)
@@ -101,12 +112,24 @@ def test_a_row_that_changes_while_it_is_encoded_never_gets_the_old_vector(
 def test_rows_that_others_hold_are_left_and_done_later(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
+    # In the layout "companion" the application holds no row that is written back, unless it changes one.
+    held = vectors_of(articles)
     with connect(dsn) as application:
         with application.transaction():
-            application.execute("SELECT FROM articles WHERE id <= 5 FOR UPDATE")
+            application.execute(f"SELECT FROM {held} WHERE id <= 5 FOR UPDATE".encode())
             worker = Worker(connection, articles, encoder)
             assert next(worker.rounds()) == Round(encoded=15, failed=0, left=5)
         assert drain(connection, articles).encoded == 5
+
+
+def test_a_worker_never_waits_for_an_application(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    with connect(dsn) as application, application.transaction():
+        application.execute("UPDATE articles SET title = 'changed' WHERE id = 7")
+        connection.execute("SET statement_timeout = '5s'")
+        done = next(Worker(connection, articles, encoder).rounds())
+        assert done == Round(encoded=19, failed=0, left=1)
 
 
 def test_a_row_that_cannot_be_encoded_stands_alone(
@@ -117,7 +140,7 @@ def test_a_row_that_cannot_be_encoded_stands_alone(
             raise EncodingError("unlucky")
 
     broken = Interrupted(encoder, refuse)
-    *_, last = sync_once(connection, articles, lambda _model: broken)
+    *_, last = sync_once(connection, articles, team_of(connection, broken))
     assert (last.encoded, last.failed, last.left) == (19, 1, 1)
     assert status(connection, articles).parked == 1
     errors = connection.execute("SELECT key, attempts, error FROM gte.failure").fetchall()
@@ -174,7 +197,7 @@ def test_watch_outlives_a_database_and_a_model_that_are_away(
     stop = threading.Event()
     troubles = iter([ModelError("the files are gone"), psycopg.OperationalError("gone")])
 
-    def encoder_for(_model: str) -> Encoder:
+    def encoder_for(_declaration: Declaration) -> Encoder:
         for trouble in troubles:
             connection.execute(
                 "INSERT INTO articles (id, title) VALUES (-1, 'x') ON CONFLICT DO NOTHING"
@@ -182,7 +205,8 @@ def test_watch_outlives_a_database_and_a_model_that_are_away(
             raise trouble
         return encoder
 
-    for _registered, progress in watch(dsn, encoder_for, stop=stop):
+    team = Team(dsn, stop, encoder_for)
+    for _registered, progress in watch(team, load_all):
         if progress.stage == "done":
             stop.set()
     assert next(troubles, None) is None

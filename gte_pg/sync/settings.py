@@ -1,0 +1,61 @@
+"""What holds inside a worker's transactions, and only there: nothing is left behind in the session.
+
+A pooler may hand the next transaction another session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gte_pg.database import Connection
+
+# Rows that a policy hides would look as if they were done: an error instead. A crash of the server that
+# takes the last moment's commits with it leaves rows pending, which is nothing lost: no commit waits for
+# the disk.
+_ALWAYS = {"row_security": "off", "synchronous_commit": "off"}
+
+# Without statistics the planner would rather read the whole table than look rows up by key, and compile
+# that plan too.
+_LOOK_UP_BY_KEY = _ALWAYS | {
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+# … or sort all that is pending instead of walking the partial index.
+_WALK_INDEX = _LOOK_UP_BY_KEY | {"enable_bitmapscan": "off", "enable_sort": "off"}
+
+_SET = """
+SELECT set_config(name, setting, true)
+FROM unnest(%s::text[], %s::text[]) AS wanted (name, setting)
+"""
+
+
+@contextmanager
+def looking_up(connection: Connection, **settings: str) -> Iterator[None]:
+    """Open a transaction in which rows are found by their key."""
+    with _transaction(connection, _LOOK_UP_BY_KEY | settings):
+        yield
+
+
+@contextmanager
+def walking(connection: Connection) -> Iterator[None]:
+    """Open a transaction in which pending rows are found in the order of their index."""
+    with _transaction(connection, _WALK_INDEX):
+        yield
+
+
+@contextmanager
+def noting(connection: Connection) -> Iterator[None]:
+    """Open a transaction for what a worker notes in gte-pg's own tables."""
+    with _transaction(connection, _ALWAYS):
+        yield
+
+
+@contextmanager
+def _transaction(connection: Connection, settings: dict[str, str]) -> Iterator[None]:
+    with connection.transaction():
+        connection.execute(_SET, (list(settings), list(settings.values())))
+        yield

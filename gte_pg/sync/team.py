@@ -1,0 +1,238 @@
+"""A team: worker threads that share an encoder, each with a connection of its own.
+
+While one encodes, the others claim, read and write: the encoder, which is what takes the time, is kept
+busy. Leases keep the members of all teams, on all machines, apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import psycopg
+
+from gte_pg.database import Connection, Registered, connect
+from gte_pg.declaration import Declaration, declared_encoder
+from gte_pg.encoder import Encoder
+from gte_pg.errors import DatabaseError, GtePgError
+from gte_pg.sync.status import has_pending
+from gte_pg.sync.worker import Round, Worker
+
+logger = logging.getLogger(__name__)
+
+EncoderFor = Callable[[Declaration], Encoder]
+
+Embeddings = Callable[[Connection], list[Registered]]
+
+# Polling an empty work list takes a fraction of a millisecond and works through every pooler.
+_POLL_SECONDS = 0.25
+
+# A batch that could write nothing met rows that others hold: they need a moment.
+_BLOCKED_SECONDS = 0.2
+
+# How often a worker meets nothing but held rows before it leaves them.
+_MOST_BLOCKED = 50
+
+_RETRY_SECONDS = (0.5, 1, 2, 5, 10)
+
+# How soon a new embedding is found.
+_ASK_SECONDS = 1
+
+# How often a team that is to drain its embeddings and leave tries to come back to a lost database.
+_MOST_LOST = 10
+
+
+# What a worker reports: a round, None when an embedding is drained; at its end None or an error.
+_Report = tuple["Registered", "Round | None"] | Exception | None
+
+
+@dataclass(slots=True)
+class Limit:
+    """At most so many rows in all, however many workers take them; None: no limit."""
+
+    rows: int | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, wanted: int) -> int:
+        """Return how many of these rows may be claimed."""
+        if self.rows is None:
+            return wanted
+        with self._lock:
+            taken = min(wanted, self.rows)
+            self.rows -= taken
+            return taken
+
+    def give_back(self, rows: int) -> None:
+        """Return rows that were taken and not encoded."""
+        if self.rows is not None:
+            with self._lock:
+                self.rows += rows
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Worker threads on one database. `stop` makes each of them finish its batch and leave."""
+
+    dsn: str
+    stop: threading.Event
+    encoder_for: EncoderFor = declared_encoder
+    workers: int = 2
+    batch_rows: int = 256
+    limit: Limit = field(default_factory=lambda: Limit(None))
+
+    def drain(self, registered: Registered) -> Iterator[Round]:
+        """Work until nothing can be claimed; yields after every batch.
+
+        A database that goes away is waited for. Any other error of a worker stops the team and is
+        raised.
+        """
+        for _, done in self._run(lambda _connection: [registered], forever=False):
+            if done is not None:
+                yield done
+
+    def watch(self, embeddings: Embeddings) -> Iterator[tuple[Registered, Round | None]]:
+        """Work until `stop` is set, on these embeddings in turn; None says that one is drained.
+
+        `embeddings` is asked again every few seconds. Nothing but `stop` ends it: a database that
+        goes away, or a model whose files are missing, is tried again, and holds up no other embedding.
+        """
+        yield from self._run(embeddings, forever=True)
+
+    def _run(
+        self, embeddings: Embeddings, *, forever: bool
+    ) -> Iterator[tuple[Registered, Round | None]]:
+        reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        turn = threading.Lock()
+        members = [_Member(self, embeddings, forever, turn, reports) for _ in range(self.workers)]
+        threads = [
+            threading.Thread(target=member.work, name="gte-pg-sync", daemon=True)
+            for member in members
+        ]
+        for thread in threads:
+            thread.start()
+        working = len(threads)
+        problem: Exception | None = None
+        try:
+            while working:
+                report = reports.get()
+                if isinstance(report, tuple):
+                    yield report
+                    continue
+                working -= 1
+                if report is not None:
+                    problem = problem or report
+                    self.stop.set()
+        finally:
+            if working:
+                self.stop.set()
+            for thread in threads:
+                thread.join()
+        if problem is not None:
+            raise problem
+
+
+class _Member:
+    """One thread of a team."""
+
+    def __init__(
+        self,
+        team: Team,
+        embeddings: Embeddings,
+        forever: bool,
+        turn: threading.Lock,
+        reports: queue.SimpleQueue[_Report],
+    ) -> None:
+        self._team, self._embeddings, self._forever = team, embeddings, forever
+        self._turn, self._reports = turn, reports
+        # How often the database went away since it last answered.
+        self._lost = 0
+        # When an embedding that cannot be worked on is tried again.
+        self._not_before: dict[Registered, float] = {}
+        self._drained: set[Registered] = set()
+
+    def work(self) -> None:
+        """Work until there is nothing to do, or for ever; what ended it is reported."""
+        try:
+            while not self._team.stop.is_set():
+                try:
+                    with connect(self._team.dsn) as connection:
+                        self._work_connected(connection)
+                    if not self._forever:
+                        break
+                except (psycopg.Error, DatabaseError) as error:
+                    self._wait_for_database(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the team's caller gets it
+            self._reports.put(error)
+        else:
+            self._reports.put(None)
+
+    def _wait_for_database(self, error: Exception) -> None:
+        lost = isinstance(error, (psycopg.OperationalError, DatabaseError))
+        if not self._forever and not (lost and self._lost < _MOST_LOST):
+            raise error
+        wait = _RETRY_SECONDS[min(self._lost, len(_RETRY_SECONDS) - 1)]
+        self._lost += 1
+        logger.warning("%s; again in %s s", str(error).strip(), wait)
+        self._team.stop.wait(wait)
+
+    def _work_connected(self, connection: Connection) -> None:
+        stop = self._team.stop
+        workers: dict[Registered, Worker] = {}
+        blocked = 0
+        embeddings, asked = self._embeddings(connection), time.monotonic()
+        while not stop.is_set():
+            done = [self._round(connection, one, workers) for one in embeddings]
+            rounds = [one for one in done if one is not None]
+            if any(one.left and not one.encoded for one in rounds):
+                blocked += 1
+                stop.wait(_BLOCKED_SECONDS)
+            else:
+                blocked = 0
+            if not self._forever and (not rounds or blocked >= _MOST_BLOCKED):
+                return
+            if not rounds:
+                stop.wait(_POLL_SECONDS)
+            if self._forever and time.monotonic() - asked > _ASK_SECONDS:
+                embeddings, asked = self._embeddings(connection), time.monotonic()
+
+    def _round(
+        self, connection: Connection, registered: Registered, workers: dict[Registered, Worker]
+    ) -> Round | None:
+        if self._team.stop.is_set() or time.monotonic() < self._not_before.get(registered, 0):
+            return None
+        try:
+            done = self._work_on(connection, registered, workers)
+        except (psycopg.Error, GtePgError) as error:
+            if not self._forever or connection.closed:
+                raise
+            # Its model or its rights are missing: that is nobody else's trouble.
+            logger.warning("%s: %s", registered.declaration.written, str(error).strip())
+            self._not_before[registered] = time.monotonic() + _RETRY_SECONDS[-1]
+            return None
+        self._lost = 0
+        if done is not None:
+            self._reports.put((registered, done))
+        elif workers.pop(registered, None) is not None or registered not in self._drained:
+            self._drained.add(registered)
+            self._reports.put((registered, None))
+        return done
+
+    def _work_on(
+        self, connection: Connection, registered: Registered, workers: dict[Registered, Worker]
+    ) -> Round | None:
+        if registered not in workers:
+            # A model is loaded when there is something to do for it.
+            if not has_pending(connection, registered):
+                return None
+            encoder = self._team.encoder_for(registered.declaration)
+            workers[registered] = Worker(connection, registered, encoder, turn=self._turn)
+        rows = self._team.limit.take(self._team.batch_rows)
+        if not rows:
+            return None
+        done = workers[registered].round(rows)
+        self._team.limit.give_back(rows - (done.encoded if done else 0))
+        return done
