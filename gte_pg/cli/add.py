@@ -3,6 +3,8 @@ from __future__ import annotations
 import click
 
 from gte_pg.cli.database import LOCK_TIMEOUT, dsn_option
+from gte_pg.cli.precision import precision_option
+from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import (
     connect,
     engine,
@@ -12,10 +14,10 @@ from gte_pg.database import (
     postgres_version,
     run,
 )
-from gte_pg.declaration import Storage
+from gte_pg.declaration import Layout, OnChange, Storage
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements
-from gte_pg.models import identify
+from gte_pg.models import Precision, identify
 
 
 @click.command()
@@ -37,6 +39,24 @@ from gte_pg.models import identify
     show_default=True,
     help="vector: float32, exact. halfvec: half the size, scores within 0.002.",
 )
+@precision_option
+@click.option(
+    "--layout",
+    type=click.Choice(["columns", "companion"]),
+    default="columns",
+    show_default=True,
+    help="columns: the vectors are on the row. companion: in a table beside it, for tables that are "
+    "updated often, have audit triggers, or whose rows must not grow.",
+)
+@click.option(
+    "--on-change",
+    type=click.Choice(["clear", "keep"]),
+    default="clear",
+    show_default=True,
+    help="When the text changes – clear: the row is not found until it is encoded again. keep: it is "
+    "found by its old text until then.",
+)
+@click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @dsn_option
 def add(
     table: str,
@@ -45,6 +65,10 @@ def add(
     name: str,
     dimensions: int | None,
     storage: Storage,
+    precision: Precision,
+    layout: Layout,
+    on_change: OnChange,
+    print_sql: bool,
     dsn: str,
 ) -> None:
     """Put an embedding on an existing TABLE, written as in SQL: articles, app."My Table".
@@ -52,12 +76,18 @@ def add(
     Adds its columns, triggers and work list in one transaction, without rewriting the table. Every
     row with text is then pending: run gte-pg sync.
     """
-    identity = identify(model)
+    identity = identify(model, precision=precision)
     with connect(dsn) as connection:
         found = find_table(connection, table)
         source = found.resolve_sources(sources)
         declaration = found.declare(
-            identity, source, name=name, dimensions=dimensions, storage=storage
+            identity,
+            source,
+            name=name,
+            dimensions=dimensions,
+            storage=storage,
+            layout=layout,
+            on_change=on_change,
         )
         there = [one.declaration.name for one in load_all(connection, table)]
         if name in there:
@@ -71,6 +101,10 @@ def add(
                 f"the table {table} already has a column {taken.pop()!r}: give the embedding "
                 "another --name"
             )
+        if print_sql:
+            postgres = connection.info.server_version // 10_000
+            print_statements(add_statements(declaration, postgres=postgres))
+            return
     with engine(dsn).begin() as transaction:
         ensure_schema(transaction)
         run(transaction, LOCK_TIMEOUT)

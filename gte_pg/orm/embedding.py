@@ -5,6 +5,7 @@ It adds the columns, and when the table is created or dropped, what belongs to t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import sqlalchemy as sa
@@ -14,10 +15,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
 from gte_pg.database import ensure_schema, postgres_version, run
-from gte_pg.declaration import Declaration, KeyColumn, Storage
+from gte_pg.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
 from gte_pg.errors import DeclarationError
 from gte_pg.install import attach_statements, detach_statements
-from gte_pg.models import identify
+from gte_pg.models import Precision, identify
 
 _INFO_KEY = "gte_pg"
 
@@ -26,8 +27,9 @@ class Embedding(SchemaItem):
     """An embedding of the text of `source` columns, in a column called `name`.
 
     Several columns are joined by a newline. In a mapped class the name is the attribute's; in a
-    `Table(...)` it stands after the columns that it names. `encode="flush"` encodes what the ORM
-    writes before it is written; `"deferred"` leaves everything to `gte-pg sync`. Raises
+    `Table(...)` it stands after the columns that it names. `encode="flush"`, the default, encodes what
+    the ORM writes before it is written; `"deferred"` leaves everything to `gte-pg sync`, as does
+    `layout="companion"`, where the vectors are in a table of their own. Raises
     DeclarationError for what can be known to be wrong, ModelError for an unknown model.
 
         Table("articles", metadata,
@@ -44,16 +46,26 @@ class Embedding(SchemaItem):
         name: str = "embedding",
         dimensions: int | None = None,
         storage: Storage = "vector",
-        encode: Literal["flush", "deferred"] = "flush",
+        precision: Precision = "float32",
+        layout: Layout = "columns",
+        on_change: OnChange = "clear",
+        encode: Literal["flush", "deferred"] | None = None,
     ) -> None:
-        if encode not in ("flush", "deferred"):
+        if encode not in ("flush", "deferred", None):
             raise DeclarationError(f"encode is 'flush' or 'deferred', not {encode!r}")
+        if layout == "companion" and encode == "flush":
+            raise DeclarationError(
+                "layout='companion' keeps the vectors out of the flush: encode='deferred', and "
+                "gte-pg sync encodes them"
+            )
         self.source = source
-        self.model = identify(model)
+        self.model = identify(model, precision=precision)
         self.name = name
         self.dimensions = dimensions
         self.storage = storage
-        self.encode = encode
+        self.layout = layout
+        self.on_change = on_change
+        self.encode = encode or ("flush" if layout == "columns" else "deferred")
 
     if TYPE_CHECKING:
         # In a mapped class the attribute becomes the vector's column.
@@ -82,10 +94,14 @@ class Embedding(SchemaItem):
             name=self.name,
             dimensions=self.dimensions,
             storage=self.storage,
+            layout=self.layout,
+            on_change=self.on_change,
         )
 
     def columns(self) -> dict[str, sa.Column[Any]]:
-        """Return new columns for this embedding, by name."""
+        """Return new columns for this embedding on its table, by name."""
+        if self.layout == "companion":
+            return {}
         width = self.model.dimensions if self.dimensions is None else self.dimensions
         kinds: dict[str, Any] = {
             self.name: (HALFVEC if self.storage == "halfvec" else VECTOR)(width),
@@ -126,13 +142,22 @@ class Embedding(SchemaItem):
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
         for statement in attach_statements(
-            self.declaration(target), postgres=postgres_version(connection)
+            self._placed(target, connection), postgres=postgres_version(connection)
         ):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        for statement in detach_statements(self.declaration(target)):
+        for statement in detach_statements(self._placed(target, connection)):
             run(connection, statement)
+
+    def _placed(self, table: sa.Table, connection: sa.Connection) -> Declaration:
+        """Return the declaration with the schema in which the table really is."""
+        declaration = self.declaration(table)
+        if declaration.schema is not None:
+            return declaration
+        schema = connection.scalar(sa.select(sa.func.current_schema()))
+        companion = declaration.companion and (schema, *declaration.companion)
+        return replace(declaration, schema=schema, companion=companion)
 
 
 def embeddings_of(table: sa.FromClause) -> dict[str, Embedding]:

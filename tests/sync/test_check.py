@@ -1,51 +1,135 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from click.testing import CliRunner
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered
-from gte_pg.sync import count_broken, repair, status
+from gte_pg.declaration import Layout
+from gte_pg.sync import count_broken, missing_triggers, repair, status
 from tests.tables import ARTICLES, add_embedding, drain
 
 
+@pytest.fixture(params=["columns", "companion"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return cast("Layout", request.param)
+
+
 @pytest.fixture
-def articles(dsn: str, connection: Connection, model: str) -> Registered:
+def articles(dsn: str, connection: Connection, model: str, layout: Layout) -> Registered:
     connection.execute(ARTICLES)
     connection.execute("INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 10) n")
-    registered = add_embedding(dsn, connection, "articles", ("title",), model)
+    registered = add_embedding(dsn, connection, "articles", ("title",), model, layout=layout)
     drain(connection, registered)
     return registered
 
 
-PAST_THE_TRIGGERS = {
-    "other text": ("UPDATE articles SET title = 'x' WHERE id <= 3", 3, 7),
-    "no text": ("UPDATE articles SET title = '' WHERE id <= 2", 2, 8),
-    "vector gone": ("UPDATE articles SET embedding = NULL WHERE id = 1", 1, 9),
+# What is written while the triggers are off, how many rows it breaks, and how many stay encoded.
+PAST_THE_TRIGGERS: dict[str, tuple[str, str, int, int]] = {
+    "other text": ("any", "UPDATE articles SET title = 'x' WHERE id <= 3", 3, 7),
+    "no text": ("any", "UPDATE articles SET title = '' WHERE id <= 2", 2, 8),
+    "new row": ("companion", "INSERT INTO articles (id, title) VALUES (11, 'x')", 1, 10),
+    "new row without text": ("companion", "INSERT INTO articles (id) VALUES (11)", 1, 10),
+    "row gone": ("companion", "DELETE FROM articles WHERE id <= 4", 4, 6),
+    "all rows gone": ("companion", "TRUNCATE articles", 10, 0),
+    "other key": ("companion", "UPDATE articles SET id = 11 WHERE id = 1", 2, 9),
+    "vector gone": ("any", "UPDATE VECTORS SET embedding = NULL WHERE id = 1", 1, 9),
     "nothing said": (
+        "columns",
         "INSERT INTO articles (id, title, embedding_pending) VALUES (11, 'x', NULL)",
         1,
         10,
     ),
-    "no text, pending": ("INSERT INTO articles (id, title) VALUES (11, NULL)", 1, 10),
+    "no text, pending": ("columns", "INSERT INTO articles (id, title) VALUES (11, NULL)", 1, 10),
 }
 
 
-@pytest.mark.parametrize("case", PAST_THE_TRIGGERS)
+@pytest.mark.parametrize(
+    ("layout", "case"),
+    [
+        (layout, case)
+        for case, (where, *_) in PAST_THE_TRIGGERS.items()
+        for layout in ("columns", "companion")
+        if where in (layout, "any")
+    ],
+    indirect=["layout"],
+)
 def test_what_went_past_the_triggers_is_found_and_mended(
     dsn: str, connection: Connection, articles: Registered, case: str
 ) -> None:
-    statement, broken, right = PAST_THE_TRIGGERS[case]
+    _, statement, broken, right = PAST_THE_TRIGGERS[case]
+    vectors = articles.declaration.vectors.as_string()
     connection.execute("ALTER TABLE articles DISABLE TRIGGER USER")
-    connection.execute(statement.encode())
+    connection.execute(statement.replace("VECTORS", vectors).encode())
     connection.execute("ALTER TABLE articles ENABLE TRIGGER USER")
     assert count_broken(connection, articles) == broken
     checked = CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn])
     assert (checked.exit_code, f'"broken": {broken}' in checked.stdout) == (1, True)
-    assert status(connection, articles).encoded >= right
     repaired = CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn])
     assert repaired.exit_code == 0, repaired.stderr
     assert count_broken(connection, articles) == 0
-    assert status(connection, articles).pending == 0
+    now = status(connection, articles)
+    assert (now.pending, now.encoded >= right) == (0, True)
     assert repair(connection, articles) == 0
     assert CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "ALTER TABLE articles DISABLE TRIGGER ALL",
+        "ALTER TABLE articles ENABLE TRIGGER USER",
+        'DROP TRIGGER "~gte_embedding_update_due" ON articles',
+    ],
+)
+def test_triggers_that_are_gone_or_off_are_found_and_made_anew(
+    dsn: str, connection: Connection, articles: Registered, harm: str
+) -> None:
+    assert missing_triggers(connection, articles) == []
+    connection.execute(harm.encode())
+    assert missing_triggers(connection, articles)
+    checked = CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn])
+    assert (checked.exit_code, "update_due on articles" in checked.stdout) == (1, True)
+    repair(connection, articles)
+    assert missing_triggers(connection, articles) == []
+    connection.execute("UPDATE articles SET title = 'x'")
+    assert status(connection, articles).pending == 10
+
+
+def test_a_partition_is_guarded_like_its_table(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute("""
+        CREATE TABLE parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
+        CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (11);
+        INSERT INTO parts SELECT n, 'body ' || n FROM generate_series(1, 10) n;
+        CREATE TABLE parts_2 (id int PRIMARY KEY, body text);
+        INSERT INTO parts_2 SELECT n, 'body ' || n FROM generate_series(11, 20) n;
+    """)
+    parts = add_embedding(dsn, connection, "parts", ("body",), model, layout=layout)
+    drain(connection, parts)
+    if layout == "columns":
+        for column, kind in (
+            ("embedding", "vector(64)"), ("embedding_sparse", "sparsevec(368)"),
+            ("embedding_hash", "bytea"), ("embedding_pending", "timestamptz"),
+        ):  # fmt: skip
+            connection.execute(f"ALTER TABLE parts_2 ADD COLUMN {column} {kind}".encode())
+    connection.execute("ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES FROM (11) TO (21)")
+    assert missing_triggers(connection, parts) == []
+    assert count_broken(connection, parts) == 10, "the rows of the attached partition"
+    assert repair(connection, parts) == 10
+    assert drain(connection, parts).encoded == 10
+    connection.execute("ALTER TABLE parts_2 DISABLE TRIGGER USER")
+    assert all("on parts_2" in missing for missing in missing_triggers(connection, parts))
+    connection.execute("UPDATE parts SET body = 'x' WHERE id >= 10")
+    assert count_broken(connection, parts) == 10
+    assert repair(connection, parts) == 10
+    assert drain(connection, parts).encoded == 11
+    connection.execute("TRUNCATE parts_1")
+    assert drain(connection, parts).left == 0
+    # In a companion nothing tells that one partition was emptied but the check.
+    assert count_broken(connection, parts) == (10 if layout == "companion" else 0)
+    repair(connection, parts)
+    assert (count_broken(connection, parts), status(connection, parts).rows) == (0, 10)

@@ -1,0 +1,16 @@
+"""`--print-sql`: what a command would run, for a person to read or to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+from psycopg import sql
+
+
+def print_statements(statements: Iterable[sql.Composable]) -> None:
+    """Print statements as one transaction, each ended by a semicolon."""
+    click.echo("BEGIN;")
+    for statement in statements:
+        click.echo(f"{statement.as_string().strip()};")
+    click.echo("COMMIT;")
