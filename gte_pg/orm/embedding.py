@@ -155,7 +155,7 @@ class Embedding(SchemaItem):
         declaration = self.declaration(table)
         if declaration.schema is not None:
             return declaration
-        schema = connection.scalar(sa.select(sa.func.current_schema()))
+        schema = str(connection.scalar(sa.select(sa.func.current_schema())))
         companion = declaration.companion and (schema, *declaration.companion)
         return replace(declaration, schema=schema, companion=companion)
 
