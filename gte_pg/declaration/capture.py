@@ -13,12 +13,12 @@ from typing import Literal
 from psycopg import sql
 
 from gte_pg.declaration.companion_capture import (
-    companion_capture_function,
+    companion_capture_functions,
     companion_capture_triggers,
 )
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.names import object_name
-from gte_pg.declaration.row_capture import row_capture_function, row_capture_triggers
+from gte_pg.declaration.row_capture import row_capture_functions, row_capture_triggers
 from gte_pg.declaration.trigger import Trigger, drop_triggers
 
 _NEWEST_POSTGRES = 18
@@ -31,17 +31,19 @@ def create_capture(declaration: Declaration, *, postgres: int) -> list[sql.Compo
     """
     parts = [*filter(None, (declaration.schema,)), declaration.table, declaration.name]
     function = sql.Identifier("gte", object_name(*parts, "capture"))
+    guard = sql.Identifier("gte", object_name(*parts, "guard"))
     if declaration.layout == "companion":
-        statements = companion_capture_function(declaration, function)
+        statements = companion_capture_functions(declaration, function, postgres)
     else:
-        statements = [row_capture_function(declaration, function)]
+        statements = row_capture_functions(declaration, function, guard)
     for trigger in _triggers(declaration, postgres):
-        statements += trigger.create(declaration, function)
+        called = guard if trigger.name == "guard" else function
+        statements += trigger.create(declaration, called)
     return statements
 
 
 def drop_capture(declaration: Declaration) -> list[sql.Composed]:
-    """Drop the triggers and their function."""
+    """Drop the triggers and their functions."""
     return [drop_triggers(declaration, _triggers(declaration, _NEWEST_POSTGRES))]
 
 

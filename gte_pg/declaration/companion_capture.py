@@ -3,7 +3,7 @@
 Each row of the user's table has one companion row under the same key. Every change of a row's text
 writes it, also when it is pending already: its version is what orders the change and a worker's
 write-back, which compares version and hash (see gte_pg/sync/rows.py). An unrelated UPDATE evaluates one
-condition a trigger and writes nothing.
+condition and writes nothing; AFTER triggers see what an application's own triggers made of the row.
 
 The function runs with its owner's rights, so the application's role needs none on the companion.
 """
@@ -17,24 +17,39 @@ from gte_pg.declaration.text import row_is_empty
 from gte_pg.declaration.trigger import Trigger, source_changed
 
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
-# has its key by now. The table is asked by its oid, so that it may be renamed.
+# has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
+# triggers, this text does not follow a renamed source column: then every change counts as one of the
+# text, and a worker finds out which rows have none.
 _FUNCTION = sql.SQL("""\
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    taken boolean;
+    due timestamptz := now();
     keep boolean := false;
+    moved boolean := false;
+    taken boolean;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         TRUNCATE {vectors};
         RETURN NULL;
-    ELSIF TG_OP = 'UPDATE' AND {same_key} THEN
-        keep := {keeps} AND TG_ARGV[0] = 'due';
+    END IF;
+    BEGIN
+        IF TG_OP <> 'DELETE' AND {empty} THEN
+            due := NULL;
+        END IF;
+        IF TG_OP = 'UPDATE' AND NOT ({same_key}) THEN
+            moved := NOT ({changed});
+        END IF;
+    EXCEPTION WHEN undefined_column THEN
+        NULL;
+    END;
+    IF TG_OP = 'UPDATE' AND {same_key} THEN
+        keep := {keeps} AND due IS NOT NULL;
     ELSIF TG_OP IN ('UPDATE', 'DELETE') THEN
         EXECUTE format(
             {is_taken}, coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
         ) INTO taken USING {old_key};
-        IF TG_ARGV[1] = 'move' AND NOT taken THEN
+        IF moved AND NOT taken THEN
             UPDATE {vectors} AS v SET {move}, {version} = v.{version} + 1
             WHERE {v_is_old} AND NOT EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new});
             IF FOUND THEN
@@ -48,11 +63,10 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         RETURN NULL;
     END IF;
-    INSERT INTO {vectors} AS v ({key}, {pending})
-    VALUES ({new_key}, CASE TG_ARGV[0] WHEN 'due' THEN now() END)
+    INSERT INTO {vectors} AS v ({key}, {pending}) VALUES ({new_key}, due)
     ON CONFLICT ({key}) DO UPDATE SET
         {clear},
-        {pending} = CASE TG_ARGV[0] WHEN 'due' THEN coalesce(v.{pending}, now()) END,
+        {pending} = CASE WHEN due IS NOT NULL THEN coalesce(v.{pending}, due) END,
         {version} = v.{version} + 1;
     RETURN NULL;
 END
@@ -61,8 +75,8 @@ $body$""")
 _REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
 
 
-def companion_capture_function(
-    declaration: Declaration, function: sql.Identifier
+def companion_capture_functions(
+    declaration: Declaration, function: sql.Identifier, postgres: int
 ) -> list[sql.Composed]:
     names = [sql.Identifier(column.name) for column in declaration.key]
     vectors = [sql.Identifier(column) for column in declaration.vector_columns]
@@ -78,9 +92,11 @@ def companion_capture_function(
     )
     body = _FUNCTION.format(
         function=function,
+        vectors=declaration.vectors,
+        empty=row_is_empty(declaration, "new"),
+        changed=source_changed(declaration, postgres),
         is_taken=sql.Literal(is_taken),
         old_key=each("OLD.{column}", names),
-        vectors=declaration.vectors,
         key=each("{column}", names),
         new_key=each("NEW.{column}", names),
         move=each("{column} = NEW.{column}", names),
@@ -96,41 +112,16 @@ def companion_capture_function(
 
 
 def companion_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:
-    """Return the triggers; at most one of them fires for a row."""
     moved = sql.SQL(" OR ").join(
-        sql.SQL("{} IS DISTINCT FROM {}").format(
+        sql.SQL("{} <> {}").format(
             sql.Identifier("old", column.name), sql.Identifier("new", column.name)
         )
         for column in declaration.key
     )
-    terms = {
-        "changed": source_changed(declaration, postgres),
-        "moved": moved,
-        "empty": row_is_empty(declaration, "new"),
-    }
-
-    def when(condition: str) -> sql.Composed:
-        return sql.SQL(condition).format(**terms)
-
+    changed = sql.SQL("{} OR {}").format(source_changed(declaration, postgres), moved)
     return [
-        Trigger("insert_due", "AFTER", "INSERT", when("NOT {empty}"), ("due",)),
-        Trigger("insert_empty", "AFTER", "INSERT", when("{empty}"), ("empty",)),
-        Trigger("update_due", "AFTER", "UPDATE", when("({changed}) AND NOT {empty}"), ("due",)),
-        Trigger("update_empty", "AFTER", "UPDATE", when("({changed}) AND {empty}"), ("empty",)),
-        Trigger(
-            "move_due",
-            "AFTER",
-            "UPDATE",
-            when("({moved}) AND NOT ({changed}) AND NOT {empty}"),
-            ("due", "move"),
-        ),
-        Trigger(
-            "move_empty",
-            "AFTER",
-            "UPDATE",
-            when("({moved}) AND NOT ({changed}) AND {empty}"),
-            ("empty", "move"),
-        ),
+        Trigger("insert", "AFTER", "INSERT"),
+        Trigger("update", "AFTER", "UPDATE", changed),
         Trigger("delete", "AFTER", "DELETE"),
         Trigger("truncate", "AFTER", "TRUNCATE"),
     ]

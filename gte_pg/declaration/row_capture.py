@@ -4,11 +4,16 @@ Four watch for a row that would break the invariant (INSERT and UPDATE, with tex
 function mends it: it empties the vector and sets `pending`. Nobody can store a stale vector: not a
 slow worker, not an application that writes its own, not a copied row.
 
-A fifth trigger keeps the write-back from changing anything else: an application's own trigger that
+A fifth, `restore`, keeps the write-back from changing anything else: an application's own trigger that
 stamps `updated_at` on every UPDATE has fired by then, and its work is undone.
 
-The WHEN clauses name every column, so Postgres follows a renamed source column; the function's body
-names only the embedding's own.
+What a single-row statement pays for a trigger is the parsing of its condition, so those on UPDATE are
+for statements that name a source or a column of the embedding. A trigger of the application may change
+the text all the same: the `guard` looks at every updated row when all is done, and has such a row
+looked at by the others.
+
+The conditions name every column, so Postgres follows a renamed source column; the functions' bodies
+name only the embedding's own.
 """
 
 from __future__ import annotations
@@ -45,27 +50,55 @@ _KEEP = sql.SQL("""\
         NEW.{pending} := coalesce(OLD.{pending}, now());
 """)
 
+# It runs with its owner's rights: the application's role may have none on the embedding's columns.
+_GUARD = sql.SQL("""\
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    EXECUTE (
+        SELECT format({touch}, TG_RELID::regclass,
+                      string_agg(format('%1$I = ($1).%1$I', a.attname), ' AND '))
+        FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        WHERE i.indrelid = TG_RELID AND i.indisprimary
+    ) USING NEW;
+    RETURN NULL;
+END
+$body$""")
 
-def row_capture_function(declaration: Declaration, function: sql.Identifier) -> sql.Composed:
+
+def row_capture_functions(
+    declaration: Declaration, function: sql.Identifier, guard: sql.Identifier
+) -> list[sql.Composed]:
     def assign(columns: tuple[str, ...], value: str) -> sql.Composed:
         template = sql.SQL(f"NEW.{{column}} := {value};")
         lines = [template.format(column=sql.Identifier(column)) for column in columns]
         return sql.SQL("\n        ").join(lines)
 
     terms = _terms(declaration)
-    keep = _KEEP.format(
-        filled=terms["filled"],
-        all=terms["all"],
-        hash=sql.Identifier(declaration.hash_column),
-        pending=sql.Identifier(declaration.pending_column),
+    pending = sql.Identifier(declaration.pending_column)
+    stored_hash = sql.Identifier(declaration.hash_column)
+    keeps = declaration.on_change == "keep"
+    keep = _KEEP.format(filled=terms["filled"], all=terms["all"], hash=stored_hash, pending=pending)
+    # Whoever names a column of the embedding has the row looked at.
+    touch = sql.SQL("{} = now()").format(pending)
+    if not keeps:
+        touch = sql.SQL("{} = NULL").format(stored_hash)
+    touch_row = sql.SQL("UPDATE %s SET {} WHERE %s").format(
+        sql.SQL(touch.as_string().replace("%", "%%"))
     )
-    return _FUNCTION.format(
-        function=function,
-        take=assign(declaration.columns, "given.{column}"),
-        keep=keep if declaration.on_change == "keep" else sql.SQL(""),
-        clear=assign(declaration.vector_columns, "NULL"),
-        pending=sql.Identifier(declaration.pending_column),
-    )
+    return [
+        _FUNCTION.format(
+            function=function,
+            take=assign(declaration.columns, "given.{column}"),
+            keep=keep if keeps else sql.SQL(""),
+            clear=assign(declaration.vector_columns, "NULL"),
+            pending=pending,
+        ),
+        _GUARD.format(
+            function=guard,
+            touch=sql.Literal(touch_row.as_string()),
+        ),
+    ]
 
 
 def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:
@@ -93,13 +126,19 @@ def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigge
     writing_back = sql.SQL("current_setting({}, true) = {}").format(
         sql.Literal(WRITE_BACK_SETTING), sql.Literal(declaration.name)
     )
+    unseen = sql.SQL(
+        "{pending} IS NULL AND {new_hash} IS NOT DISTINCT FROM {old_hash} AND ({changed})"
+    ).format(**terms)
+    own = declaration.columns
+    named = (*declaration.source, *own)
     return [
         Trigger("insert_due", "BEFORE", "INSERT", broken, ("due",)),
         Trigger("insert_empty", "BEFORE", "INSERT", needless, ("empty",)),
         # What it restores is then checked like any other row.
-        Trigger("restore", "BEFORE", "UPDATE", writing_back, ("restore",)),
-        Trigger("update_due", "BEFORE", "UPDATE", touched + broken, ("due",)),
-        Trigger("update_empty", "BEFORE", "UPDATE", needless, ("empty",)),
+        Trigger("restore", "BEFORE", "UPDATE", writing_back, ("restore",), own),
+        Trigger("update_due", "BEFORE", "UPDATE", touched + broken, ("due",), named),
+        Trigger("update_empty", "BEFORE", "UPDATE", needless, ("empty",), named),
+        Trigger("guard", "AFTER", "UPDATE", unseen),
     ]
 
 

@@ -21,7 +21,7 @@ _CHANGED_TOASTED = sql.SQL("""\
      AND {old}::text COLLATE "C" IS DISTINCT FROM {new}::text)""")
 
 _CREATE = sql.SQL("""\
-CREATE TRIGGER {trigger} {timing} {event} ON {relation}
+CREATE TRIGGER {trigger} {timing} {event}{columns} ON {relation}
 FOR EACH {level}{condition} EXECUTE FUNCTION {function}({arguments})""")
 
 _ENABLE = sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}")
@@ -30,24 +30,26 @@ _ENABLE = sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}")
 _DROP = sql.SQL("""\
 DO $drop$
 DECLARE
+    functions regprocedure[];
     function regprocedure;
 BEGIN
-    SELECT tgfoid INTO function FROM pg_catalog.pg_trigger
-    WHERE tgrelid = to_regclass({relation}) AND tgname = ANY ({names}) LIMIT 1;
+    SELECT array_agg(DISTINCT tgfoid) INTO functions FROM pg_catalog.pg_trigger
+    WHERE tgrelid = to_regclass({relation}) AND tgname = ANY ({names});
     {drop_triggers}
-    IF function IS NOT NULL THEN
+    FOREACH function IN ARRAY coalesce(functions, '{{}}') LOOP
         EXECUTE 'DROP FUNCTION ' || function;
-    END IF;
+    END LOOP;
 END
 $drop$""")
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """`name` decides the order in which triggers of one event fire: the order of the alphabet.
+    """`columns` are those that an UPDATE must name for the trigger to be looked at at all.
 
-    `~` sorts last, so that an application's own BEFORE trigger may still change the text. ENABLE
-    ALWAYS lets it fire for rows that logical replication applies.
+    `name` decides the order in which triggers of one event fire: the order of the alphabet. `~` sorts
+    last, so that an application's own BEFORE trigger may still change the text. ENABLE ALWAYS lets it
+    fire for rows that logical replication applies.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Trigger:
     event: Literal["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
     condition: sql.Composed | None = None
     arguments: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def level(self) -> Literal["ROW", "STATEMENT"]:
@@ -73,6 +76,7 @@ class Trigger:
                 trigger=name,
                 timing=sql.SQL(self.timing),
                 event=sql.SQL(self.event),
+                columns=self._columns(),
                 relation=declaration.relation,
                 level=sql.SQL(self.level),
                 condition=when,
@@ -82,9 +86,14 @@ class Trigger:
             _ENABLE.format(declaration.relation, name),
         ]
 
+    def _columns(self) -> sql.Composable:
+        if not self.columns:
+            return sql.SQL("")
+        return sql.SQL(" OF {}").format(sql.SQL(", ").join(map(sql.Identifier, self.columns)))
+
 
 def drop_triggers(declaration: Declaration, triggers: list[Trigger]) -> sql.Composed:
-    """Drop the triggers and the function that they call."""
+    """Drop the triggers and the functions that they call."""
     names = [trigger.written_name(declaration) for trigger in triggers]
     drop = sql.SQL("DROP TRIGGER IF EXISTS {} ON {};")
     return _DROP.format(
@@ -97,10 +106,7 @@ def drop_triggers(declaration: Declaration, triggers: list[Trigger]) -> sql.Comp
 
 
 def source_changed(declaration: Declaration, postgres: int) -> sql.Composed:
-    """Whether a source column has another value; bytes are compared, whatever the collation.
-
-    `UPDATE OF` would not do: an application's trigger may change a column that is not named.
-    """
+    """Whether a source column has another value; bytes are compared, whatever the collation."""
     changed = _CHANGED if postgres < _POSTGRES_WITH_TOAST_IDS else _CHANGED_TOASTED
     return sql.SQL(" OR ").join(
         changed.format(old=sql.Identifier("old", column), new=sql.Identifier("new", column))

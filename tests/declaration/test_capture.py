@@ -270,6 +270,34 @@ def test_a_trigger_of_the_application_may_still_change_the_text(
     assert broken_rows(connection, articles.declaration) == 0
 
 
+def test_a_text_that_only_a_trigger_of_the_application_changes_is_captured(
+    dsn: str, connection: Connection, articles: Registered, changed: str
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_likes LOGIN;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        GRANT SELECT, UPDATE (likes) ON articles TO gte_pg_test_likes;
+        CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            NEW.title := CASE WHEN NEW.likes > 5 THEN 'liked ' || NEW.likes WHEN NEW.likes < 0 THEN '' END;
+            NEW.body := NULL;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER tell BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION tell();
+    """)
+    with connect(dsn) as application:
+        application.execute("SET ROLE gte_pg_test_likes")
+        application.execute("UPDATE articles SET likes = 9 WHERE id IN (1, 5)")
+        application.execute("UPDATE articles SET likes = -1 WHERE id = 2")
+    assert [state(connection, articles, key) for key in (1, 5, 2)] == [changed, "pending", "empty"]
+    assert broken_rows(connection, articles.declaration) == 0
+    assert drain(connection, articles).encoded == 3
+    with connection.transaction():
+        connection.execute("UPDATE articles SET likes = 7 WHERE id = 1")
+        connection.execute("UPDATE articles SET likes = 9 WHERE id = 1")
+    assert broken_rows(connection, articles.declaration) == 0
+
+
 def test_triggers_fire_for_replicated_rows_too(
     connection: Connection, articles: Registered, changed: str
 ) -> None:
