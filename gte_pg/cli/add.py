@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import click
 
-from gte_pg.cli.database import LOCK_TIMEOUT, dsn_option
+from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.print_sql import print_statements
+from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
     connect,
     engine,
@@ -12,7 +13,6 @@ from gte_pg.database import (
     find_table,
     load_all,
     postgres_version,
-    run,
 )
 from gte_pg.declaration import Layout, OnChange, Storage
 from gte_pg.errors import DatabaseError
@@ -96,7 +96,7 @@ def add(
                 f"(gte-pg remove {table} --name {name}) or give this one another --name"
             )
         taken = set(declaration.columns) & set(found.columns)
-        if taken:
+        if taken and layout == "columns":
             raise DatabaseError(
                 f"the table {table} already has a column {taken.pop()!r}: give the embedding "
                 "another --name"
@@ -107,9 +107,11 @@ def add(
             return
     with engine(dsn).begin() as transaction:
         ensure_schema(transaction)
-        run(transaction, LOCK_TIMEOUT)
-        for statement in add_statements(declaration, postgres=postgres_version(transaction)):
-            run(transaction, statement)
+    change_schema(
+        dsn,
+        table,
+        lambda database: add_statements(declaration, postgres=postgres_version(database)),
+    )
     click.echo(
         f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync", err=True
     )

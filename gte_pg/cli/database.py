@@ -6,12 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from psycopg import sql
 
 from gte_pg.database import start_embedded
-
-# ALTER TABLE waits for every transaction that uses the table, and everybody else waits behind it.
-LOCK_TIMEOUT = sql.SQL("SET LOCAL lock_timeout = '5s'")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -22,6 +22,11 @@ from rich.progress import (
 from gte_pg.sync import Progress
 
 
+def show(title: str, progress: Iterable[Progress]) -> Progress:
+    """Show the progress of one embedding, a bar on a terminal, else lines; returns its last value."""
+    return (show_bar if sys.stderr.isatty() else show_lines)(title, progress)
+
+
 def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
     """Show the progress of one embedding as a bar on stderr and return its last value."""
     columns = (

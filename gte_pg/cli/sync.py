@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable
 
 import click
 
 from gte_pg.cli.database import dsn_option
-from gte_pg.cli.progress import show_bar, show_lines
+from gte_pg.cli.progress import show
 from gte_pg.database import connect, load_all
-from gte_pg.sync import Limit, Progress, Team, count_broken, missing_triggers, sync_once
+from gte_pg.sync import Limit, Team, count_broken, missing_triggers, sync_once
 from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
 
@@ -67,14 +65,12 @@ def sync(
 
 
 def _watch(team: Team, table: str | None) -> None:
-    show = _show()
     for registered, progress in keep_watching(team, lambda connection: load_all(connection, table)):
         if progress.stage == "done" and progress.encoded + progress.failed:
             show(registered.declaration.written, [progress])
 
 
 def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
-    show = _show()
     left = 0
     with connect(team.dsn) as connection:
         embeddings = load_all(connection, table)
@@ -108,7 +104,3 @@ def _check(dsn: str, table: str | None) -> None:
             f"{broken} rows are broken and {unguarded} triggers missing or disabled; "
             "gte-pg sync --repair mends them"
         )
-
-
-def _show() -> Callable[[str, Iterable[Progress]], Progress]:
-    return show_bar if sys.stderr.isatty() else show_lines

@@ -5,12 +5,20 @@ from __future__ import annotations
 from gte_pg.declaration.capture import create_capture, drop_capture, trigger_names
 from gte_pg.declaration.columns import add_columns, drop_columns
 from gte_pg.declaration.companion import create_companion, drop_companion
-from gte_pg.declaration.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
+from gte_pg.declaration.declaration import (
+    Declaration,
+    KeyColumn,
+    Layout,
+    OnChange,
+    Storage,
+    companion_name,
+)
 from gte_pg.declaration.encoder import declared_encoder
 from gte_pg.declaration.indexes import (
     create_pending_index,
     create_search_indexes,
     dense_index_name,
+    index_names,
     token_index_name,
 )
 from gte_pg.declaration.key import key_join, key_order, key_text, key_values
@@ -25,6 +33,7 @@ __all__ = [
     "OnChange",
     "Storage",
     "add_columns",
+    "companion_name",
     "create_capture",
     "create_companion",
     "create_pending_index",
@@ -34,6 +43,7 @@ __all__ = [
     "drop_capture",
     "drop_columns",
     "drop_companion",
+    "index_names",
     "join_texts",
     "key_join",
     "key_order",

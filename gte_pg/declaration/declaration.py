@@ -133,9 +133,7 @@ class Declaration:
             sparse_dimensions=model.sparse_dimensions,
             storage=storage,
             impact_step=model.impact_step,
-            companion=(*filter(None, (schema,)), object_name(table, name))
-            if layout == "companion"
-            else None,
+            companion=companion_name(schema, table, name) if layout == "companion" else None,
             on_change=on_change,
         )
 
@@ -217,3 +215,8 @@ class Declaration:
     def object_name(self, what: str) -> str:
         """The name of an object that belongs to this embedding, at most 63 bytes."""
         return object_name(self.table, self.name, what)
+
+
+def companion_name(schema: str | None, table: str, name: str) -> tuple[str, ...]:
+    """Return the name of the companion table of an embedding, its schema first where one is known."""
+    return (*filter(None, (schema,)), object_name(table, name))

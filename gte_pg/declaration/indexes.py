@@ -19,6 +19,11 @@ def token_index_name(declaration: Declaration) -> str:
     return declaration.object_name("tokens")
 
 
+def index_names(declaration: Declaration) -> list[str]:
+    """Return the names of all indexes of an embedding, also of those that it has no use for."""
+    return [declaration.object_name(what) for what in ("pending", "dense", "tokens")]
+
+
 def create_pending_index(declaration: Declaration) -> sql.Composed:
     """Create the partial index that is the workers' queue: empty when nothing is to be done."""
     pending = sql.Identifier(declaration.pending_column)

@@ -8,5 +8,14 @@ from gte_pg.install.install import (
     detach_statements,
     remove_statements,
 )
+from gte_pg.install.switch import exchange_statements, next_name, previous_name
 
-__all__ = ["add_statements", "attach_statements", "detach_statements", "remove_statements"]
+__all__ = [
+    "add_statements",
+    "attach_statements",
+    "detach_statements",
+    "exchange_statements",
+    "next_name",
+    "previous_name",
+    "remove_statements",
+]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from gte_pg.sync.check import count_broken, missing_triggers, repair
-from gte_pg.sync.failures import retry_failures
+from gte_pg.sync.failures import Failure, list_failures, retry_failures
 from gte_pg.sync.status import Status, status
 from gte_pg.sync.sync import Progress, sync_once, watch
 from gte_pg.sync.team import Limit, Team
 from gte_pg.sync.worker import Round, Worker
 
 __all__ = [
+    "Failure",
     "Limit",
     "Progress",
     "Round",
@@ -17,6 +18,7 @@ __all__ = [
     "Team",
     "Worker",
     "count_broken",
+    "list_failures",
     "missing_triggers",
     "repair",
     "retry_failures",

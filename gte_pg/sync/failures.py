@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gte_pg.database import Connection, Registered
 
 # After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
@@ -31,10 +33,31 @@ ON CONFLICT (embedding, key) DO UPDATE SET
 
 _FORGET = "DELETE FROM gte.failure WHERE embedding = %s AND key = ANY (%s)"
 
+_LIST = """
+SELECT key, attempts, error, retry_at IS NULL FROM gte.failure
+WHERE embedding = %s ORDER BY failed_at DESC LIMIT %s
+"""
+
 _RETRY = """
 UPDATE gte.failure SET retry_at = now(), attempts = 0
 WHERE embedding = %s AND (%s::text[] IS NULL OR key = ANY (%s))
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row that could not be encoded; `parked` for good, until it gets new text or is retried."""
+
+    key: str
+    attempts: int
+    error: str
+    parked: bool
+
+
+def list_failures(connection: Connection, registered: Registered, *, most: int) -> list[Failure]:
+    """Return up to `most` failures, the latest first; some may have got new text since."""
+    rows = connection.execute(_LIST, (registered.id, most)).fetchall()
+    return [Failure(*row) for row in rows]
 
 
 def record_failure(

@@ -41,7 +41,7 @@ class Text:
     key: str
     text: str
     hash: bytes
-    version: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Textless:
     """A pending row that has no text, or a companion row whose row is gone."""
 
     key: str
-    version: int
+    version: str
 
 
 # By key, without any lock. Rows that are gone or done meanwhile are not returned.
@@ -62,7 +62,7 @@ WHERE {pending} IS NOT NULL
 # Rows that had no text when the embedding was declared are pending like all others then.
 _CLEAR = sql.SQL("""
 WITH textless AS MATERIALIZED (
-    SELECT * FROM unnest(%(keys)s::text[], %(versions)s::bigint[]) AS array_row (key, version)
+    SELECT * FROM unnest(%(keys)s::text[], %(versions)s::text[]) AS array_row (key, version)
 ), free AS MATERIALIZED (
     SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
     WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version
@@ -74,7 +74,7 @@ UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
 # Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
 # session_replication_role.
 _DELETE_GONE = sql.SQL("""
-DELETE FROM {vectors} AS d USING unnest(%(keys)s::text[], %(versions)s::bigint[]) AS gone (key, version)
+DELETE FROM {vectors} AS d USING unnest(%(keys)s::text[], %(versions)s::text[]) AS gone (key, version)
 WHERE {join} AND {version} = gone.version AND NOT EXISTS (SELECT FROM {relation} AS s WHERE {same_key})
 """)
 
@@ -83,7 +83,7 @@ WHERE {join} AND {version} = gone.version AND NOT EXISTS (SELECT FROM {relation}
 _WRITE = sql.SQL("""
 WITH written AS MATERIALIZED (
     SELECT * FROM unnest(
-        %(keys)s::text[], %(hashes)s::bytea[], %(versions)s::bigint[],
+        %(keys)s::text[], %(hashes)s::bytea[], %(versions)s::text[],
         %(dense)b::{storage}[], %(sparse)b::sparsevec[]
     ) AS array_row (key, hash, version, dense, sparse)
 ), free AS MATERIALIZED (

@@ -34,10 +34,15 @@ def same_key(declaration: Declaration) -> sql.Composed:
 
 
 def row_version(declaration: Declaration) -> sql.Composable:
-    """Return what tells a companion row from its state before: a row with its text needs no such thing."""
+    """Return what tells a companion row from its state before: a row with its text needs no such thing.
+
+    The table's own id is in it: companions exchange their names when a model is switched.
+    """
     if declaration.companion is None:
-        return sql.SQL("0::bigint")
-    return sql.Identifier("d", declaration.version_column)
+        return sql.SQL("''::text")
+    return sql.SQL("d.tableoid || ' ' || {}").format(
+        sql.Identifier("d", declaration.version_column)
+    )
 
 
 def source_hash(declaration: Declaration) -> sql.Composable:

@@ -17,6 +17,7 @@ class Status:
     """Rows of one embedding. `failed` and `parked` rows are among the pending ones.
 
     `oldest_pending_seconds` is None when nothing is pending, or for rows from before the embedding.
+    `rows_per_second` is what all workers together have encoded in the last five minutes.
     """
 
     rows: int
@@ -25,6 +26,7 @@ class Status:
     failed: int
     parked: int
     oldest_pending_seconds: float | None
+    rows_per_second: float
 
 
 # A failure counts while the row still has the text that failed.
@@ -37,9 +39,13 @@ WITH counted AS (
 ), failed AS (
     SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
     FROM gte.failure AS f JOIN {vectors} AS d ON {join}
-    WHERE f.embedding = %s AND {pending} IS NOT NULL AND f.hash = {hash}
+    WHERE f.embedding = %(embedding)s AND {pending} IS NOT NULL AND f.hash = {hash}
+), speed AS (
+    -- From the first minute in which there was something to do.
+    SELECT coalesce(sum(rows) / extract(epoch FROM now() - min(minute)), 0)::float8 AS rate
+    FROM gte.throughput WHERE embedding = %(embedding)s AND minute > now() - interval '5 minutes'
 )
-SELECT rows, encoded, pending, failed, parked, oldest FROM counted, failed
+SELECT rows, encoded, pending, failed, parked, oldest, rate FROM counted, failed, speed
 """)
 
 _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT NULL")
@@ -58,7 +64,7 @@ def status(connection: Connection, registered: Registered) -> Status:
         join=key_join(declaration, "d", sql.Identifier("f", "key")),
         hash=source_hash(declaration),
     )
-    row = connection.execute(statement, (registered.id,)).fetchone()
+    row = connection.execute(statement, {"embedding": registered.id}).fetchone()
     assert row is not None
     return Status(*row)
 

@@ -26,6 +26,7 @@ from gte_pg.sync.claim import Batch, Claims
 from gte_pg.sync.failures import forget_failures, record_failure
 from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import noting
+from gte_pg.sync.throughput import count_encoded
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Worker:
                 self._registered,
                 [text.key for success in encoded for text in success.texts],
             )
+            count_encoded(self._connection, self._registered, written)
             self._claims.release(batch)
         left = len(texts) + len(textless) - written - len(failed) - cleared
         return Round(written, len(failed), left)

@@ -1,0 +1,45 @@
+"""Run statements that need a user's table for themselves for a moment, without holding up its users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from gte_pg.database import engine, run
+from gte_pg.errors import DatabaseError
+
+# ALTER TABLE waits for every transaction that uses the table, and everybody else waits behind it: it
+# gives way soon, and tries again.
+_PATIENCE = sql.SQL("SET LOCAL lock_timeout = '300ms'")
+_TRIES = 20
+_PAUSE_SECONDS = 0.3
+
+
+def change_schema(
+    dsn: str, table: str, statements: Callable[[Connection], Iterable[sql.Composable]]
+) -> None:
+    """Run what `statements` gives, in one transaction; tries for some ten seconds to get its locks.
+
+    Raises DatabaseError if others use the table all the while.
+    """
+    for _ in range(_TRIES):
+        try:
+            with engine(dsn).begin() as transaction:
+                run(transaction, _PATIENCE)
+                for statement in statements(transaction):
+                    run(transaction, statement)
+        except OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    raise DatabaseError(
+        f"the table {table} is in use all the while: a transaction holds a lock on it. Find it in "
+        "pg_stat_activity (the oldest xact_start), let it end, and try again"
+    )

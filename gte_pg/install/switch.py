@@ -1,0 +1,100 @@
+"""Switch an embedding to another model: two embeddings of one table exchange their names.
+
+The next one is added and filled beside the present one, which serves until the exchange. It is one
+short transaction: a query sees the vectors of one generation or those of the other. The former one
+stays, under another name, and is kept in step, so that there is a way back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from psycopg import sql
+
+from gte_pg.database import Registered
+from gte_pg.declaration import (
+    Declaration,
+    companion_name,
+    create_capture,
+    drop_capture,
+    index_names,
+)
+from gte_pg.search import stored_statement
+
+
+def next_name(name: str) -> str:
+    """Return what the embedding that is to take the place of `name` is called until then."""
+    return f"{name}_next"
+
+
+def previous_name(name: str) -> str:
+    """Return what the embedding that `name` has taken the place of is called."""
+    return f"{name}_previous"
+
+
+def exchange_statements(
+    leaving: Registered, leaving_name: str, coming: Registered, *, postgres: int
+) -> list[sql.Composed]:
+    """Return the statements by which `coming` takes the name of `leaving`, which gets another.
+
+    For one transaction. It locks the table against everyone for milliseconds and rewrites nothing.
+    """
+    present = leaving.declaration
+    lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(present.relation)
+    return [
+        lock,
+        *_rename(leaving, leaving_name, postgres),
+        *_rename(coming, present.name, postgres),
+    ]
+
+
+def _rename(registered: Registered, name: str, postgres: int) -> list[sql.Composed]:
+    old = registered.declaration
+    new = replace(old, name=name)
+    if old.companion is not None:
+        new = replace(new, companion=companion_name(old.schema, old.table, name))
+    return [
+        *drop_capture(old),
+        *(_rename_column(old, *pair) for pair in zip(_columns(old), _columns(new), strict=True)),
+        *(
+            _rename_index(old, *pair)
+            for pair in zip(index_names(old), index_names(new), strict=True)
+        ),
+        *(_rename_companion(old, new) if old.companion is not None else []),
+        *create_capture(new, postgres=postgres),
+        sql.SQL(
+            "UPDATE gte.embedding SET name = {}, search_statement = {}, exact_statement = {} WHERE id = {}"
+        ).format(
+            sql.Literal(name),
+            sql.Literal(stored_statement(new)),
+            sql.Literal(stored_statement(new, exact=True)),
+            sql.Literal(registered.id),
+        ),
+    ]
+
+
+def _columns(declaration: Declaration) -> list[str]:
+    version = [] if declaration.companion is None else [declaration.version_column]
+    return [*declaration.columns, *version]
+
+
+def _rename_column(declaration: Declaration, old: str, new: str) -> sql.Composed:
+    return sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
+        declaration.vectors, sql.Identifier(old), sql.Identifier(new)
+    )
+
+
+def _rename_index(declaration: Declaration, old: str, new: str) -> sql.Composed:
+    path = [*filter(None, (declaration.schema,)), old]
+    return sql.SQL("ALTER INDEX IF EXISTS {} RENAME TO {}").format(
+        sql.Identifier(*path), sql.Identifier(new)
+    )
+
+
+def _rename_companion(old: Declaration, new: Declaration) -> list[sql.Composed]:
+    assert new.companion is not None
+    return [
+        sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+            old.vectors, sql.Identifier(new.companion[-1])
+        )
+    ]

@@ -1,0 +1,160 @@
+"""A change of the model while the application reads and writes."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import numpy as np
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from gte_pg.cli import main
+from gte_pg.database import Connection, Registered, connect, load, load_all
+from gte_pg.declaration import Layout, declared_encoder
+from gte_pg.encoder import Encoder
+from gte_pg.sync import Team, Worker, count_broken, missing_triggers, watch
+from tests.tables import ARTICLES, Interrupted, add_embedding, drain
+
+
+@pytest.fixture(params=["columns", "companion"])
+def articles(
+    dsn: str, connection: Connection, model: str, request: pytest.FixtureRequest
+) -> Registered:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 50) n")
+    registered = add_embedding(
+        dsn, connection, "articles", ("title",), model, layout=cast("Layout", request.param)
+    )
+    drain(connection, registered)
+    return registered
+
+
+def gte_pg(dsn: str, *arguments: str) -> Any:
+    return CliRunner().invoke(main, [*arguments, "--dsn", dsn])
+
+
+def vectors_are_right(connection: Connection, registered: Registered) -> bool:
+    declaration = registered.declaration
+    rows = connection.execute(
+        f"SELECT a.title, v.embedding::real[] FROM articles a "
+        f"JOIN {declaration.vectors.as_string()} v ON v.id = a.id ORDER BY a.id".encode()
+    ).fetchall()
+    expected = declared_encoder(declaration).encode([text for text, _ in rows])
+    return bool(np.allclose([vector for _, vector in rows], expected.dense, atol=1e-6))
+
+
+def test_there_and_back(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    switched = gte_pg(dsn, "switch", "articles", "--model", plain_model)
+    assert switched.exit_code == 0, switched.output
+    names = [one.declaration.name for one in load_all(connection, "articles")]
+    assert sorted(names) == ["embedding", "embedding_previous"]
+    present = load(connection, "articles", "embedding")
+    assert present.declaration.model == plain_model
+    assert vectors_are_right(connection, present)
+    for one in load_all(connection, "articles"):
+        assert (count_broken(connection, one), missing_triggers(connection, one)) == (0, [])
+    connection.execute("UPDATE articles SET title = 'changed' WHERE id <= 5")
+    for one in load_all(connection, "articles"):
+        assert drain(connection, one).encoded == 5
+    found = gte_pg(dsn, "search", "articles", "changed", "--name", "embedding", "--json")
+    assert found.exit_code == 0, found.output
+    assert len(found.stdout.splitlines()) == 10
+    again = gte_pg(dsn, "switch", "articles", "--model", articles.declaration.model)
+    assert "embedding_previous" in again.output, "a second switch would lose the way back"
+
+    back = gte_pg(dsn, "switch", "articles", "--back")
+    assert back.exit_code == 0, back.output
+    present = load(connection, "articles", "embedding")
+    assert present.declaration == articles.declaration
+    assert vectors_are_right(connection, present)
+    # The one that was given up waits under its old name: to go there again takes no encoding.
+    assert gte_pg(dsn, "switch", "articles", "--model", plain_model).exit_code == 0
+    removed = gte_pg(dsn, "remove", "articles", "--name", "embedding_previous")
+    assert removed.exit_code == 0, removed.output
+    (left,) = load_all(connection, "articles")
+    assert left.declaration.model == plain_model
+    assert drain(connection, left).index == ""
+
+
+def test_an_interrupted_switch_goes_on_where_it_was(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    plain_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gte_pg.cli.schema_change._TRIES", 3)
+    coming = add_embedding(
+        dsn, connection, "articles", ("title",), plain_model,
+        name="embedding_next", layout=articles.declaration.layout,
+    )  # fmt: skip
+    next(Worker(connection, coming, declared_encoder(coming.declaration), batch_rows=20).rounds())
+    with connect(dsn) as application, application.transaction():
+        application.execute("SELECT FROM articles WHERE id = 7 FOR UPDATE")
+        # The exchange needs the table for a moment: it gives way to others, and does not try for ever.
+        refused = gte_pg(dsn, "switch", "articles", "--model", plain_model)
+        assert refused.exit_code == 1
+        assert '"encoded": 30' in refused.output
+        assert "in use all the while" in refused.output
+        assert vectors_are_right(connection, load(connection, "articles", "embedding"))
+    switched = gte_pg(dsn, "switch", "articles", "--model", plain_model)
+    assert switched.exit_code == 0, switched.output
+    assert '"encoded": 0' in switched.output
+    assert vectors_are_right(connection, load(connection, "articles", "embedding"))
+
+
+def test_mistakes(dsn: str, connection: Connection, articles: Registered, model: str) -> None:
+    same = gte_pg(dsn, "switch", "articles", "--model", model)
+    assert "nothing to switch" in same.output
+    assert gte_pg(dsn, "switch", "articles").exit_code == 2
+    assert "to go back to" in gte_pg(dsn, "switch", "articles", "--back").output
+
+
+def test_a_worker_that_sleeps_through_the_switch_writes_nothing_of_the_old_model(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, plain_model: str
+) -> None:
+    connection.execute("UPDATE articles SET title = title || ' changed'")
+
+    def switch_meanwhile(_texts: list[str]) -> None:
+        done = gte_pg(dsn, "switch", "articles", "--model", plain_model)
+        assert done.exit_code == 0, done.output
+        connection.execute("UPDATE articles SET title = title || '!' WHERE id <= 10")
+        # The rows have the same text again as when they were read.
+        connection.execute("UPDATE articles SET title = rtrim(title, '!') WHERE id <= 10")
+
+    with connect(dsn) as own:
+        sleeping = Worker(own, articles, Interrupted(encoder, switch_meanwhile))
+        try:
+            written = next(sleeping.rounds()).encoded
+        except psycopg.Error:
+            written = 0
+    assert written == 0
+    for one in load_all(connection, "articles"):
+        assert count_broken(connection, one) == 0
+        drain(connection, one)
+    assert vectors_are_right(connection, load(connection, "articles", "embedding"))
+
+
+def test_a_watching_team_follows_the_switch(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    stop = threading.Event()
+    team = Team(dsn, stop)
+    watching = threading.Thread(target=lambda: list(watch(team, load_all)))
+    watching.start()
+    try:
+        switched = gte_pg(dsn, "switch", "articles", "--model", plain_model)
+        assert switched.exit_code == 0, switched.output
+        connection.execute("UPDATE articles SET title = title || ' later'")
+        wait = "SELECT gte.wait_until_synced('articles', '30 s')"
+        assert connection.execute(wait).fetchone() == (True,)
+    finally:
+        stop.set()
+        watching.join()
+    assert vectors_are_right(connection, load(connection, "articles", "embedding"))
+    for one in load_all(connection, "articles"):
+        assert count_broken(connection, one) == 0
