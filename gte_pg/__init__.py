@@ -24,6 +24,7 @@ from gte_pg.errors import (
 )
 from gte_pg.orm import Embedding, Searchable, embeddings_of
 from gte_pg.search import QueryVectors
+from gte_pg.sync import wait_until_synced
 
 __all__ = [
     "DatabaseError",
@@ -43,4 +44,5 @@ __all__ = [
     "embeddings_of",
     "load_encoder",
     "score",
+    "wait_until_synced",
 ]

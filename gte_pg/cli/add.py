@@ -9,14 +9,13 @@ from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
     connect,
     engine,
-    ensure_schema,
     find_table,
     load_all,
     postgres_version,
 )
 from gte_pg.declaration import Layout, OnChange, Storage
 from gte_pg.errors import DatabaseError
-from gte_pg.install import add_statements
+from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
 
 
@@ -106,7 +105,7 @@ def add(
             print_statements(add_statements(declaration, postgres=postgres))
             return
     with engine(dsn).begin() as transaction:
-        ensure_schema(transaction)
+        prepare_database(transaction)
     change_schema(
         dsn,
         table,

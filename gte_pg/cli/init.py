@@ -3,7 +3,8 @@ from __future__ import annotations
 import click
 
 from gte_pg.cli.database import dsn_option
-from gte_pg.database import engine, ensure_schema
+from gte_pg.database import engine
+from gte_pg.install import prepare_database
 
 
 @click.command()
@@ -14,4 +15,4 @@ def init(dsn: str) -> None:
     `gte-pg add` does it too; this is for those who hand out rights one by one.
     """
     with engine(dsn).begin() as connection:
-        ensure_schema(connection)
+        prepare_database(connection)

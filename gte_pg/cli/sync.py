@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 
@@ -8,10 +9,13 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.progress import show
-from gte_pg.database import connect, load_all
+from gte_pg.database import Connection, Registered, connect, load_all
+from gte_pg.errors import DatabaseError
 from gte_pg.sync import Limit, Team, count_broken, missing_triggers, sync_once
 from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -65,16 +69,25 @@ def sync(
 
 
 def _watch(team: Team, table: str | None) -> None:
-    for registered, progress in keep_watching(team, lambda connection: load_all(connection, table)):
+
+    def embeddings(connection: Connection) -> list[Registered]:
+        problems: list[DatabaseError] = []
+        found = load_all(connection, table, problems=problems)
+        for problem in problems:
+            logger.warning("%s", problem)
+        return found
+
+    for registered, progress in keep_watching(team, embeddings):
         if progress.stage == "done" and progress.encoded + progress.failed:
             show(registered.declaration.written, [progress])
 
 
 def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
     left = 0
+    problems: list[DatabaseError] = []
     with connect(team.dsn) as connection:
-        embeddings = load_all(connection, table)
-        if not embeddings:
+        embeddings = load_all(connection, table, problems=problems)
+        if not embeddings and not problems:
             click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
         for registered in embeddings:
             if repair:
@@ -82,6 +95,8 @@ def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)
             ).left
+    if problems:
+        raise DatabaseError("; ".join(map(str, problems)))
     if left and team.limit.rows is None:
         raise click.ClickException(f"{left} rows are still pending; see gte-pg status")
 

@@ -6,7 +6,7 @@ from gte_pg.database.connect import Connection, connect, engine
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.registry import Registered, forget, load, load_all, register
 from gte_pg.database.schema import ensure_schema
-from gte_pg.database.statements import fill, postgres_version, run
+from gte_pg.database.statements import fill, plain_connection, postgres_version, run
 from gte_pg.database.table import Table, find_table
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "forget",
     "load",
     "load_all",
+    "plain_connection",
     "postgres_version",
     "register",
     "run",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from gte_pg.database.connect import Connection
 from gte_pg.database.table import find_table
@@ -56,13 +55,18 @@ def forget(declaration: Declaration) -> sql.Composed:
     ).format(sql.Literal(declaration.relation.as_string()), sql.Literal(declaration.name))
 
 
-# A table that was dropped leaves its row behind: it no longer joins with pg_class. The other columns are
-# named as in Declaration.
+# All but the first two are named as in Declaration.
+_FIELDS = (
+    "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",
+    "storage", "impact_step", "on_change", "companion",
+)  # fmt: skip
+
+# A table that was dropped leaves its row behind: it no longer joins with pg_class.
 _LOAD = """
-SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS written,
-       e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions, e.storage,
-       e.impact_step::float8 AS impact_step, e.on_change,
-       CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname, v.relname] END AS companion
+SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+       e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions,
+       e.storage, e.impact_step::float8, e.on_change,
+       CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname::text, v.relname::text] END
 FROM gte.embedding e
 JOIN pg_class c ON c.oid = e.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class v ON v.oid = e.vectors LEFT JOIN pg_namespace vn ON vn.oid = v.relnamespace
@@ -71,14 +75,27 @@ ORDER BY e.id
 """
 
 
-def load_all(connection: Connection, table: str | None = None) -> list[Registered]:
-    """Return every embedding of the database, or those of `table` (written as in SQL)."""
+def load_all(
+    connection: Connection, table: str | None = None, *, problems: list[DatabaseError] | None = None
+) -> list[Registered]:
+    """Return every embedding of the database, or those of `table` (written as in SQL).
+
+    One whose columns are gone is a DatabaseError: raised, or added to `problems`, so that it holds up
+    no other.
+    """
     oid = find_table(connection, table).oid if table is not None else None
     if connection.execute("SELECT to_regclass('gte.embedding')").fetchone() == (None,):
         return []
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_LOAD, {"table": oid}).fetchall()
-    return [_registered(connection, row) for row in rows]
+    rows = connection.execute(_LOAD, {"table": oid}).fetchall()
+    found = []
+    for row in rows:
+        try:
+            found.append(_registered(connection, dict(zip(_FIELDS, row, strict=True))))
+        except DatabaseError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    return found
 
 
 def load(connection: Connection, table: str, name: str | None = None) -> Registered:

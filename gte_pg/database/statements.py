@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from psycopg import sql
-from sqlalchemy import Connection
+from sqlalchemy import Connection, CursorResult
+
+from gte_pg.database.connect import Connection as PlainConnection
 
 
 def run(connection: Connection, statement: sql.Composable) -> None:
@@ -11,6 +15,21 @@ def run(connection: Connection, statement: sql.Composable) -> None:
     connection.exec_driver_sql(
         statement.as_string(), execution_options={"no_parameters": True}
     ).close()
+
+
+class _Plain:
+    """What reads the registry on a psycopg connection, on SQLAlchemy's, synchronous or not."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def execute(self, query: str, params: Any = None) -> CursorResult[Any]:
+        return self._connection.exec_driver_sql(query, params)
+
+
+def plain_connection(connection: Connection) -> PlainConnection:
+    """Return SQLAlchemy's connection in the form of psycopg's, for reading in its transaction."""
+    return cast("PlainConnection", _Plain(connection))
 
 
 def postgres_version(connection: Connection) -> int:

@@ -9,7 +9,6 @@ from gte_pg.database import (
     Connection,
     Registered,
     engine,
-    ensure_schema,
     find_table,
     load,
     load_all,
@@ -17,7 +16,7 @@ from gte_pg.database import (
     run,
 )
 from gte_pg.demo.standard_library import standard_library
-from gte_pg.install import add_statements, remove_statements
+from gte_pg.install import add_statements, prepare_database, remove_statements
 from gte_pg.models import ModelIdentity
 
 TABLE = "gte_pg_demo.python_documentation"
@@ -90,7 +89,7 @@ def _declare(dsn: str, connection: Connection, model: ModelIdentity) -> None:
     if declared == [wanted]:
         return
     with engine(dsn).begin() as transaction:
-        ensure_schema(transaction)
+        prepare_database(transaction)
         for declaration in declared:
             for statement in remove_statements(declaration):
                 run(transaction, statement)

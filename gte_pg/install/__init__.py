@@ -8,6 +8,7 @@ from gte_pg.install.install import (
     detach_statements,
     remove_statements,
 )
+from gte_pg.install.prepare import prepare_database
 from gte_pg.install.switch import exchange_statements, next_name, previous_name
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "detach_statements",
     "exchange_statements",
     "next_name",
+    "prepare_database",
     "previous_name",
     "remove_statements",
 ]

@@ -19,7 +19,7 @@ from gte_pg.declaration import (
     drop_capture,
     index_names,
 )
-from gte_pg.search import stored_statement
+from gte_pg.install.prepare import store_statements
 
 
 def next_name(name: str) -> str:
@@ -62,14 +62,10 @@ def _rename(registered: Registered, name: str, postgres: int) -> list[sql.Compos
         ),
         *(_rename_companion(old, new) if old.companion is not None else []),
         *create_capture(new, postgres=postgres),
-        sql.SQL(
-            "UPDATE gte.embedding SET name = {}, search_statement = {}, exact_statement = {} WHERE id = {}"
-        ).format(
-            sql.Literal(name),
-            sql.Literal(stored_statement(new)),
-            sql.Literal(stored_statement(new, exact=True)),
-            sql.Literal(registered.id),
+        sql.SQL("UPDATE gte.embedding SET name = {} WHERE id = {}").format(
+            sql.Literal(name), sql.Literal(registered.id)
         ),
+        store_statements(Registered(registered.id, new)),
     ]
 
 

@@ -14,10 +14,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
-from gte_pg.database import ensure_schema, postgres_version, run
+from gte_pg.database import postgres_version, run
 from gte_pg.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
 from gte_pg.errors import DeclarationError
-from gte_pg.install import attach_statements, detach_statements
+from gte_pg.install import attach_statements, detach_statements, prepare_database
 from gte_pg.models import Precision, identify
 
 _INFO_KEY = "gte_pg"
@@ -138,7 +138,7 @@ class Embedding(SchemaItem):
         sa.event.listen(table, "before_drop", self._before_drop)
 
     def _before_create(self, _target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        ensure_schema(connection)
+        prepare_database(connection)
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
         for statement in attach_statements(

@@ -7,6 +7,7 @@ from gte_pg.sync.failures import Failure, list_failures, retry_failures
 from gte_pg.sync.status import Status, status
 from gte_pg.sync.sync import Progress, sync_once, watch
 from gte_pg.sync.team import Limit, Team
+from gte_pg.sync.wait import wait_until_synced
 from gte_pg.sync.worker import Round, Worker
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "retry_failures",
     "status",
     "sync_once",
+    "wait_until_synced",
     "watch",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -52,6 +53,8 @@ _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT N
 
 _HAS_PENDING = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} IS NOT NULL)")
 
+_PENDING_SINCE = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} <= %s)")
+
 
 def status(connection: Connection, registered: Registered) -> Status:
     """Count the rows of an embedding; reads the whole table that holds the vectors."""
@@ -77,6 +80,15 @@ def count_pending(connection: Connection, registered: Registered) -> int:
 def has_pending(connection: Connection, registered: Registered) -> bool:
     """Whether any row is pending; takes a fraction of a millisecond."""
     return bool(_ask(connection, registered, _HAS_PENDING))
+
+
+def is_pending_since(connection: Connection, registered: Registered, moment: datetime) -> bool:
+    """Whether any row is pending that was so at this moment."""
+    statement = fill(
+        _PENDING_SINCE, vectors=registered.declaration.vectors, pending=_pending(registered)
+    )
+    (answer,) = connection.execute(statement, (moment,)).fetchone() or (False,)
+    return bool(answer)
 
 
 def _ask(connection: Connection, registered: Registered, question: sql.SQL) -> Any:

@@ -10,8 +10,18 @@ import pytest
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
-from gte_pg.errors import EncodingError, ModelError
-from gte_pg.sync import Round, Team, Worker, retry_failures, status, sync_once, watch
+from gte_pg.errors import DatabaseError, EncodingError, ModelError
+from gte_pg.sync import (
+    Limit,
+    Round,
+    Team,
+    Worker,
+    retry_failures,
+    status,
+    sync_once,
+    wait_until_synced,
+    watch,
+)
 from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain, team_of
 
 
@@ -229,13 +239,11 @@ def test_a_dead_worker_s_rows_come_back_when_its_lease_runs_out(
     def die(_texts: list[str]) -> None:
         raise Killed
 
-    dying = Worker(
-        connection, articles, Interrupted(encoder, die), lease=timedelta(milliseconds=50)
-    )
+    dying = Worker(connection, articles, Interrupted(encoder, die), lease=timedelta(seconds=60))
     with pytest.raises(Killed):
         next(dying.rounds())
     assert drain(connection, articles).encoded == 0, "a live lease was taken over"
-    threading.Event().wait(0.06)
+    connection.execute("UPDATE gte.lease SET until = now()")
     assert drain(connection, articles).encoded == 20
     assert connection.execute("SELECT FROM gte.lease").fetchall() == []
 
@@ -380,6 +388,7 @@ def test_a_caller_can_wait_for_its_own_write(
 ) -> None:
     wait = "SELECT gte.wait_until_synced('articles', %s)"
     assert connection.execute(wait, ("100 ms",)).fetchone() == (False,)
+    assert not wait_until_synced(connection, "articles", timeout=0.1)
 
     def work() -> None:
         with connect(dsn) as own:
@@ -387,6 +396,96 @@ def test_a_caller_can_wait_for_its_own_write(
 
     worker = threading.Timer(0.2, work)
     worker.start()
+    assert wait_until_synced(connection, "articles", timeout=20)
     assert connection.execute(wait, ("20 s",)).fetchone() == (True,)
     assert status(connection, articles).pending == 0
     worker.join()
+
+
+def test_nothing_is_left_in_a_worker_s_session(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    # A pooler may hand each transaction another session: what a worker sets must end with it.
+    left = """
+        SELECT (SELECT count(*) FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'),
+               (SELECT count(*) FROM pg_prepared_statements),
+               (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')
+    """
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as own:
+        before = own.execute(left).fetchone()
+        worker = Worker(own, articles, encoder, batch_rows=5)
+        assert sum(done.encoded for done in worker.rounds()) == 20
+        assert own.execute(left).fetchone() == before
+
+
+def test_a_limit_is_kept_by_all_workers_together(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    team = Team(dsn, threading.Event(), workers=3, batch_rows=2, limit=Limit(7))
+    *_, last = sync_once(connection, articles, team)
+    assert (last.encoded, last.left) == (7, 13)
+
+
+def test_one_embedding_s_trouble_is_nobody_else_s(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
+) -> None:
+    connection.execute("""
+        CREATE TABLE gone (id int PRIMARY KEY, body text, other text);
+        CREATE TABLE modelless (id int PRIMARY KEY, body text);
+        INSERT INTO gone VALUES (1, 'x');
+        INSERT INTO modelless VALUES (1, 'x');
+    """)
+    gone = add_embedding(dsn, connection, "gone", ("body",), model)
+    modelless = add_embedding(dsn, connection, "modelless", ("body",), model)
+    connection.execute("ALTER TABLE gone RENAME COLUMN body TO text")
+    with pytest.raises(DatabaseError, match="'body'"):
+        load_all(connection)
+
+    def encoder_for(declaration: Declaration) -> Encoder:
+        if declaration.table == "modelless":
+            raise ModelError("no such files")
+        return encoder
+
+    stop = threading.Event()
+    problems: list[DatabaseError] = []
+    team = Team(dsn, stop, encoder_for)
+    for _registered, progress in watch(team, lambda own: load_all(own, problems=problems)):
+        if progress.encoded:
+            stop.set()
+    assert status(connection, articles).pending == 0
+    assert status(connection, modelless).pending == 1
+    assert "'body'" in str(problems[0])
+    assert gone.declaration.table == "gone"
+
+
+def test_a_backfill_and_fresh_rows_of_several_tables_go_on_side_by_side(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
+) -> None:
+    connection.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
+    notes = add_embedding(dsn, connection, "notes", ("body",), model)
+    order: list[str] = []
+
+    def note(texts: list[str]) -> None:
+        if not order:
+            connection.execute("INSERT INTO notes VALUES (1, 'fresh')")
+        order.extend(texts)
+        if len(order) >= 21:
+            stop.set()
+
+    stop = threading.Event()
+    slow = Interrupted(encoder, note)
+    team = Team(dsn, stop, lambda _declaration: slow, workers=1, batch_rows=2)
+    list(watch(team, load_all))
+    assert order.index("fresh") < 10, "the backfill of another table was finished first"
+    assert status(connection, notes).pending == 0
+
+
+def test_the_last_hour_s_speed_is_shown(connection: Connection, articles: Registered) -> None:
+    assert status(connection, articles).rows_per_second == 0
+    drain(connection, articles)
+    assert status(connection, articles).rows_per_second > 0
+    connection.execute("UPDATE gte.throughput SET minute = minute - interval '2 hours'")
+    connection.execute("UPDATE articles SET title = 'x'")
+    drain(connection, articles)
+    counts = connection.execute("SELECT rows FROM gte.throughput").fetchall()
+    assert counts == [(20,)], "what is over an hour old is forgotten"

@@ -1,0 +1,30 @@
+"""Wait until what was committed before is searchable."""
+
+from __future__ import annotations
+
+import time
+
+from gte_pg.database import Connection, load_all
+from gte_pg.errors import DatabaseError
+from gte_pg.sync.status import is_pending_since
+
+_POLL_SECONDS = 0.05
+
+
+def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60.0) -> bool:
+    """Wait until every row of `table` that is pending now has its vector, in all its embeddings.
+
+    Then what the caller has committed before is searchable: a worker (`gte-pg sync --watch`) must be
+    running somewhere. Blocks for at most `timeout` seconds and returns False if that did not come
+    about. It asks by short statements and keeps no transaction open, unless `connection` is in one.
+    """
+    embeddings = load_all(connection, table)
+    if not embeddings:
+        raise DatabaseError(f"the table {table} has no embedding: there is nothing to wait for")
+    (called,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+    deadline = time.monotonic() + timeout
+    while any(is_pending_since(connection, one, called) for one in embeddings):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
