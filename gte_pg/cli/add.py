@@ -4,7 +4,6 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
-from gte_pg.cli.print_sql import print_statements
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
     connect,
@@ -100,17 +99,17 @@ def add(
                 f"the table {table} already has a column {taken.pop()!r}: give the embedding "
                 "another --name"
             )
-        if print_sql:
-            postgres = connection.info.server_version // 10_000
-            print_statements(add_statements(declaration, postgres=postgres))
-            return
-    with engine(dsn).begin() as transaction:
-        prepare_database(transaction)
+    if not print_sql:
+        with engine(dsn).begin() as transaction:
+            prepare_database(transaction)
     change_schema(
         dsn,
         table,
         lambda database: add_statements(declaration, postgres=postgres_version(database)),
+        print_sql=print_sql,
     )
-    click.echo(
-        f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync", err=True
-    )
+    if not print_sql:
+        click.echo(
+            f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync",
+            err=True,
+        )

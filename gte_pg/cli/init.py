@@ -1,18 +1,47 @@
 from __future__ import annotations
 
+from typing import Any
+
 import click
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import engine
 from gte_pg.install import prepare_database
 
 
 @click.command()
+@click.option(
+    "--print-sql",
+    is_flag=True,
+    help="Print the statements instead: they are run to find out which they are, and undone.",
+)
 @dsn_option
-def init(dsn: str) -> None:
+def init(print_sql: bool, dsn: str) -> None:
     """Install pgvector where it is missing and create or upgrade the gte schema.
 
-    `gte-pg add` does it too; this is for those who hand out rights one by one.
+    `gte-pg add` does it too; this is for those who hand out rights one by one. After an upgrade of
+    gte-pg, or when a key column was renamed, it brings what the database keeps up to date.
     """
-    with engine(dsn).begin() as connection:
+    with engine(dsn).connect() as connection:
+        statements: list[sql.SQL] = []
+
+        def remember(
+            _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
+        ) -> None:
+            if not statement.lstrip().upper().startswith(("SELECT", "SAVEPOINT", "RELEASE")):
+                written = psycopg.ClientCursor(cursor.connection)
+                text = written.mogrify(statement.encode(), parameters) if parameters else statement
+                statements.append(sql.SQL(text))
+
+        if print_sql:
+            sa.event.listen(connection, "before_cursor_execute", remember)
         prepare_database(connection)
+        if print_sql:
+            connection.rollback()
+            print_statements(statements)
+        else:
+            connection.commit()

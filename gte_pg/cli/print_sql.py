@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 from psycopg import sql
+
+
+def print_named(statements: Mapping[str, sql.Composable]) -> None:
+    """Print statements, each under a comment that says what it is for."""
+    for purpose, statement in statements.items():
+        click.echo(f"-- {purpose}\n{statement.as_string().strip()};\n")
 
 
 def print_statements(statements: Iterable[sql.Composable]) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import click
 
 from gte_pg.cli.database import dsn_option
-from gte_pg.cli.print_sql import print_statements
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import connect, load
 from gte_pg.install import remove_statements
@@ -18,9 +17,6 @@ def remove(table: str, name: str | None, print_sql: bool, dsn: str) -> None:
     """Take an embedding off TABLE: its vectors, indexes and triggers."""
     with connect(dsn) as connection:
         declaration = load(connection, table, name).declaration
-    statements = remove_statements(declaration)
-    if print_sql:
-        print_statements(statements)
-        return
-    change_schema(dsn, table, lambda _database: statements)
-    click.echo(f"{table} no longer has the embedding {declaration.name}", err=True)
+    change_schema(dsn, table, lambda _database: remove_statements(declaration), print_sql=print_sql)
+    if not print_sql:
+        click.echo(f"{table} no longer has the embedding {declaration.name}", err=True)

@@ -3,20 +3,26 @@ from __future__ import annotations
 import click
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import connect, load
-from gte_pg.sync import retry_failures
+from gte_pg.sync import retry_failures, retry_statement
 
 
 @click.command()
 @click.argument("table")
 @click.argument("keys", nargs=-1)
 @click.option("--name", help="Which embedding, where the table has several.")
+@click.option("--print-sql", is_flag=True, help="Print the statement instead of running it.")
 @dsn_option
-def retry(table: str, keys: tuple[str, ...], name: str | None, dsn: str) -> None:
+def retry(table: str, keys: tuple[str, ...], name: str | None, print_sql: bool, dsn: str) -> None:
     """Let failed and parked rows of TABLE be tried again: all, or those with these KEYS.
 
     A composite key is written as a JSON array of texts: '["eu", "42"]'.
     """
     with connect(dsn) as connection:
-        retried = retry_failures(connection, load(connection, table, name), list(keys) or None)
+        registered = load(connection, table, name)
+        if print_sql:
+            print_statements([retry_statement(registered, list(keys) or None)])
+            return
+        retried = retry_failures(connection, registered, list(keys) or None)
     click.echo(f"{retried} rows will be tried again", err=True)

@@ -10,6 +10,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import engine, run
 from gte_pg.errors import DatabaseError
 
@@ -21,12 +22,20 @@ _PAUSE_SECONDS = 0.3
 
 
 def change_schema(
-    dsn: str, table: str, statements: Callable[[Connection], Iterable[sql.Composable]]
+    dsn: str,
+    table: str,
+    statements: Callable[[Connection], Iterable[sql.Composable]],
+    *,
+    print_sql: bool = False,
 ) -> None:
     """Run what `statements` gives, in one transaction; tries for some ten seconds to get its locks.
 
-    Raises DatabaseError if others use the table all the while.
+    With `print_sql` it only prints them. Raises DatabaseError if others use the table all the while.
     """
+    if print_sql:
+        with engine(dsn).connect() as connection:
+            print_statements(statements(connection))
+        return
     for _ in range(_TRIES):
         try:
             with engine(dsn).begin() as transaction:

@@ -4,6 +4,8 @@ import signal
 import threading
 
 import click
+import sqlalchemy as sa
+from psycopg import sql
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
@@ -12,12 +14,14 @@ from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
     Connection,
     Registered,
+    Table,
     connect,
     find_table,
     load,
     load_all,
     postgres_version,
 )
+from gte_pg.declaration import Declaration
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, exchange_statements, next_name, previous_name
 from gte_pg.models import ModelIdentity, Precision, identify
@@ -30,6 +34,7 @@ from gte_pg.sync import Team, sync_once
 @click.option("--dimensions", type=int, help="Keep so many dimensions (elastic models only).")
 @precision_option
 @click.option("--name", default="embedding", show_default=True, help="Which embedding.")
+@click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @click.option("--back", is_flag=True, help="Put the former model back in its place, at once.")
 @dsn_option
 def switch(
@@ -38,6 +43,7 @@ def switch(
     dimensions: int | None,
     precision: Precision,
     name: str,
+    print_sql: bool,
     back: bool,
     dsn: str,
 ) -> None:
@@ -54,94 +60,90 @@ def switch(
     if back == (model is not None):
         raise click.UsageError("say either --model MODEL, or --back")
     with connect(dsn) as connection:
-        present = load(connection, table, name)
-        if back:
-            _exchange(dsn, present, next_name(name), _named(connection, table, previous_name(name)))
-            click.echo(f"{table}: {name} is what was {previous_name(name)}", err=True)
+        present = load(connection, table, name).declaration
+        former = _find(connection, table, previous_name(name))
+        if model is None:
+            if former is None:
+                raise DatabaseError(f"the table {table} has no {previous_name(name)} to go back to")
+            _exchange(dsn, present, next_name(name), former.declaration, print_sql=print_sql)
             return
-        assert model is not None
-        identity = identify(model, precision=precision)
-        if _find(connection, table, previous_name(name)) is not None:
+        if former is not None:
             raise DatabaseError(
                 f"the table {table} still has {previous_name(name)} from the last switch; when you no "
                 f"longer need the way back: gte-pg remove {table} --name {previous_name(name)}"
             )
-        coming = _coming(dsn, connection, table, present, identity, dimensions)
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        title = f"{coming.declaration.written}: {coming.declaration.name}"
-        done = show(title, sync_once(connection, coming, Team(dsn, stop)))
-        if done.left or stop.is_set():
-            raise click.ClickException(
-                f"{done.left} rows are not encoded by the new model yet; the present one goes on "
-                "serving. See gte-pg status; the same command goes on from here"
+        identity = identify(model, precision=precision)
+        coming = _next(find_table(connection, table), present, identity, dimensions)
+        there = _find(connection, table, coming.name)
+        if there is not None and there.declaration.generation != coming.generation:
+            raise DatabaseError(
+                f"the table {table} has {coming.name} for {there.declaration.generation} already; "
+                f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
             )
-        _exchange(dsn, present, previous_name(name), coming)
-    click.echo(
-        f"{table}: {name} is {coming.declaration.generation} now; the former is "
-        f"{previous_name(name)}",
-        err=True,
-    )
+        if there is None:
+            _add(dsn, coming, print_sql=print_sql)
+        if not print_sql:
+            _fill(dsn, connection, load(connection, table, coming.name))
+    _exchange(dsn, present, previous_name(name), coming, print_sql=print_sql)
 
 
-def _coming(
-    dsn: str,
-    connection: Connection,
-    table: str,
-    present: Registered,
-    model: ModelIdentity,
-    dimensions: int | None,
-) -> Registered:
-    """Return the embedding that is to take over, added now unless it is there from an earlier try."""
-    declared = present.declaration
-    name = next_name(declared.name)
-    wanted = find_table(connection, table).declare(
+def _next(
+    table: Table, present: Declaration, model: ModelIdentity, dimensions: int | None
+) -> Declaration:
+    """Return the embedding that is to take over: like the present one, by another model."""
+    coming = table.declare(
         model,
-        declared.source,
-        name=name,
+        present.source,
+        name=next_name(present.name),
         dimensions=dimensions,
-        storage=declared.storage,
-        layout=declared.layout,
-        on_change=declared.on_change,
+        storage=present.storage,
+        layout=present.layout,
+        on_change=present.on_change,
     )
-    if wanted.generation == declared.generation:
+    if coming.generation == present.generation:
         raise DatabaseError(
-            f"{table} has {declared.generation} already: there is nothing to switch"
+            f"{present.written} has {present.generation} already: there is nothing to switch"
         )
-    there = _find(connection, table, name)
-    if there is None:
-        change_schema(
-            dsn,
-            table,
-            lambda database: add_statements(wanted, postgres=postgres_version(database)),
-        )
-        return load(connection, table, name)
-    if there.declaration.generation != wanted.generation:
-        raise DatabaseError(
-            f"the table {table} has {name} for {there.declaration.generation} already; finish that "
-            f"switch, or give it up: gte-pg remove {table} --name {name}"
-        )
-    return there
+    return coming
 
 
-def _exchange(dsn: str, leaving: Registered, leaving_name: str, coming: Registered) -> None:
-    change_schema(
-        dsn,
-        leaving.declaration.written,
-        lambda database: exchange_statements(
+def _add(dsn: str, coming: Declaration, *, print_sql: bool) -> None:
+    def statements(database: sa.Connection) -> list[sql.Composed]:
+        return add_statements(coming, postgres=postgres_version(database))
+
+    change_schema(dsn, coming.written, statements, print_sql=print_sql)
+
+
+def _fill(dsn: str, connection: Connection, coming: Registered) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    title = f"{coming.declaration.written}: {coming.declaration.name}"
+    done = show(title, sync_once(connection, coming, Team(dsn, stop)))
+    if done.left or stop.is_set():
+        raise click.ClickException(
+            f"{done.left} rows are not encoded by the new model yet; the present one goes on "
+            "serving. See gte-pg status; the same command goes on from here"
+        )
+
+
+def _exchange(
+    dsn: str, leaving: Declaration, leaving_name: str, coming: Declaration, *, print_sql: bool
+) -> None:
+    def statements(database: sa.Connection) -> list[sql.Composed]:
+        return exchange_statements(
             leaving, leaving_name, coming, postgres=postgres_version(database)
-        ),
-    )
+        )
+
+    change_schema(dsn, leaving.written, statements, print_sql=print_sql)
+    if not print_sql:
+        click.echo(
+            f"{leaving.written}: {leaving.name} is {coming.generation} now; the former is "
+            f"{leaving_name}",
+            err=True,
+        )
 
 
 def _find(connection: Connection, table: str, name: str) -> Registered | None:
     found = [one for one in load_all(connection, table) if one.declaration.name == name]
     return found[0] if found else None
-
-
-def _named(connection: Connection, table: str, name: str) -> Registered:
-    found = _find(connection, table, name)
-    if found is None:
-        raise DatabaseError(f"the table {table} has no {name} to go back to")
-    return found

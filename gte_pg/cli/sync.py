@@ -8,10 +8,11 @@ import threading
 import click
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.print_sql import print_named
 from gte_pg.cli.progress import show
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import Limit, Team, count_broken, missing_triggers, sync_once
+from gte_pg.sync import Limit, Team, count_broken, missing_triggers, sync_once, worker_statements
 from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
     type=click.IntRange(1, 64),
     help="Connections that take turns at the encoder: one reads and writes while another encodes.",
 )
+@click.option("--print-sql", is_flag=True, help="Print a worker's statements instead of working.")
 @dsn_option
 def sync(
     table: str | None,
@@ -43,6 +45,7 @@ def sync(
     limit: int | None,
     batch: int,
     workers: int,
+    print_sql: bool,
     dsn: str,
 ) -> None:
     """Encode every pending row and build the search indexes.
@@ -55,6 +58,11 @@ def sync(
     filled partition) can leave a row with a vector that is not its text's: --check reads every row
     and compares, with exit code 1 if there are such rows, and --repair has them encoded again.
     """
+    if print_sql:
+        with connect(dsn) as connection:
+            for registered in load_all(connection, table):
+                print_named(worker_statements(connection, registered))
+        return
     if check:
         _check(dsn, table)
         return

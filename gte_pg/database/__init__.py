@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from gte_pg.database.connect import Connection, connect, engine
 from gte_pg.database.embedded import start_embedded
-from gte_pg.database.registry import Registered, forget, load, load_all, register
+from gte_pg.database.registry import (
+    Registered,
+    forget,
+    load,
+    load_all,
+    register,
+    registered_as,
+)
 from gte_pg.database.schema import ensure_schema
 from gte_pg.database.statements import fill, plain_connection, postgres_version, run
 from gte_pg.database.table import Table, find_table
@@ -24,6 +31,7 @@ __all__ = [
     "plain_connection",
     "postgres_version",
     "register",
+    "registered_as",
     "run",
     "start_embedded",
 ]

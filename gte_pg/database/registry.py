@@ -50,9 +50,14 @@ def register(
 
 def forget(declaration: Declaration) -> sql.Composed:
     """Return the statement that takes a declaration out of the registry, its leases with it."""
-    return sql.SQL(
-        "DELETE FROM gte.embedding WHERE relation = to_regclass({}) AND name = {}"
-    ).format(sql.Literal(declaration.relation.as_string()), sql.Literal(declaration.name))
+    return sql.SQL("DELETE FROM gte.embedding WHERE {}").format(registered_as(declaration))
+
+
+def registered_as(declaration: Declaration) -> sql.Composed:
+    """Return the condition that finds a declaration's row in the registry."""
+    return sql.SQL("relation = to_regclass({}) AND name = {}").format(
+        sql.Literal(declaration.relation.as_string()), sql.Literal(declaration.name)
+    )
 
 
 # All but the first two are named as in Declaration.

@@ -7,7 +7,8 @@ import logging
 from psycopg import sql
 from sqlalchemy import Connection
 
-from gte_pg.database import Registered, ensure_schema, load_all, plain_connection, run
+from gte_pg.database import ensure_schema, load_all, plain_connection, registered_as, run
+from gte_pg.declaration import Declaration
 from gte_pg.errors import DatabaseError
 from gte_pg.search import stored_statement
 
@@ -23,18 +24,17 @@ def prepare_database(connection: Connection) -> None:
     ensure_schema(connection)
     problems: list[DatabaseError] = []
     for registered in load_all(plain_connection(connection), problems=problems):
-        run(connection, store_statements(registered))
+        run(connection, store_statements(registered.declaration))
     for problem in problems:
         logger.warning("%s", problem)
 
 
-def store_statements(registered: Registered) -> sql.Composed:
+def store_statements(declaration: Declaration) -> sql.Composed:
     """Return the statement that keeps how an embedding is searched."""
-    declaration = registered.declaration
     return sql.SQL(
-        "UPDATE gte.embedding SET search_statement = {}, exact_statement = {} WHERE id = {}"
+        "UPDATE gte.embedding SET search_statement = {}, exact_statement = {} WHERE {}"
     ).format(
         sql.Literal(stored_statement(declaration)),
         sql.Literal(stored_statement(declaration, exact=True)),
-        sql.Literal(registered.id),
+        registered_as(declaration),
     )

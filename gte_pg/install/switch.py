@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from gte_pg.database import Registered
+from gte_pg.database import registered_as
 from gte_pg.declaration import (
     Declaration,
     companion_name,
@@ -33,23 +33,21 @@ def previous_name(name: str) -> str:
 
 
 def exchange_statements(
-    leaving: Registered, leaving_name: str, coming: Registered, *, postgres: int
+    leaving: Declaration, leaving_name: str, coming: Declaration, *, postgres: int
 ) -> list[sql.Composed]:
     """Return the statements by which `coming` takes the name of `leaving`, which gets another.
 
     For one transaction. It locks the table against everyone for milliseconds and rewrites nothing.
     """
-    present = leaving.declaration
-    lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(present.relation)
+    lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(leaving.relation)
     return [
         lock,
         *_rename(leaving, leaving_name, postgres),
-        *_rename(coming, present.name, postgres),
+        *_rename(coming, leaving.name, postgres),
     ]
 
 
-def _rename(registered: Registered, name: str, postgres: int) -> list[sql.Composed]:
-    old = registered.declaration
+def _rename(old: Declaration, name: str, postgres: int) -> list[sql.Composed]:
     new = replace(old, name=name)
     if old.companion is not None:
         new = replace(new, companion=companion_name(old.schema, old.table, name))
@@ -62,10 +60,10 @@ def _rename(registered: Registered, name: str, postgres: int) -> list[sql.Compos
         ),
         *(_rename_companion(old, new) if old.companion is not None else []),
         *create_capture(new, postgres=postgres),
-        sql.SQL("UPDATE gte.embedding SET name = {} WHERE id = {}").format(
-            sql.Literal(name), sql.Literal(registered.id)
+        sql.SQL("UPDATE gte.embedding SET name = {} WHERE {}").format(
+            sql.Literal(name), registered_as(old)
         ),
-        store_statements(Registered(registered.id, new)),
+        store_statements(new),
     ]
 
 

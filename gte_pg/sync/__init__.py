@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gte_pg.sync.check import count_broken, missing_triggers, repair
-from gte_pg.sync.failures import Failure, list_failures, retry_failures
+from gte_pg.sync.failures import Failure, list_failures, retry_failures, retry_statement
+from gte_pg.sync.statements import worker_statements
 from gte_pg.sync.status import Status, status
 from gte_pg.sync.sync import Progress, sync_once, watch
 from gte_pg.sync.team import Limit, Team
@@ -23,8 +24,10 @@ __all__ = [
     "missing_triggers",
     "repair",
     "retry_failures",
+    "retry_statement",
     "status",
     "sync_once",
     "wait_until_synced",
     "watch",
+    "worker_statements",
 ]

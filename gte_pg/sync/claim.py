@@ -127,6 +127,10 @@ class Claims:
                     return batch
         return None
 
+    def statement(self) -> sql.Composed:
+        """Return the statement that leases the newest pending rows."""
+        return self._statement(self._newest)
+
     def release(self, batch: Batch) -> None:
         """Give the lease back; rows of it that are still pending can be claimed again."""
         self._connection.execute("DELETE FROM gte.lease WHERE id = %s", (batch.lease,))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from gte_pg.database import Connection, Registered
 
 # After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
@@ -38,10 +40,9 @@ SELECT key, attempts, error, retry_at IS NULL FROM gte.failure
 WHERE embedding = %s ORDER BY failed_at DESC LIMIT %s
 """
 
-_RETRY = """
+_RETRY = sql.SQL("""\
 UPDATE gte.failure SET retry_at = now(), attempts = 0
-WHERE embedding = %s AND (%s::text[] IS NULL OR key = ANY (%s))
-"""
+WHERE embedding = {embedding} AND ({keys}::text[] IS NULL OR key = ANY ({keys}))""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +91,9 @@ def retry_failures(
     connection: Connection, registered: Registered, keys: list[str] | None = None
 ) -> int:
     """Let failed and parked rows, or those with these keys, be tried again; return how many."""
-    return connection.execute(_RETRY, (registered.id, keys, keys)).rowcount
+    return connection.execute(retry_statement(registered, keys)).rowcount
+
+
+def retry_statement(registered: Registered, keys: list[str] | None = None) -> sql.Composed:
+    """Return the statement that does so."""
+    return _RETRY.format(embedding=sql.Literal(registered.id), keys=sql.Literal(keys))

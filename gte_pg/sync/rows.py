@@ -108,6 +108,14 @@ class Rows:
         self._delete_gone, self._write = _delete_gone(declaration), _write(declaration)
         self._rows_per_transaction = 256
 
+    def statements(self) -> dict[str, sql.Composable]:
+        """Return what is run for a batch, by what it is for."""
+        return {
+            "read their texts": self._read,
+            "write their vectors back": self._write,
+            "take rows without text off the list": self._clear,
+        }
+
     def read(self, keys: list[str]) -> tuple[list[Text], list[Textless]]:
         """Return the present texts of the pending rows among these, and those without text."""
         with looking_up(self._connection):

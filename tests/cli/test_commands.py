@@ -46,8 +46,9 @@ def application(empty_dsn: str) -> Any:
         yield connection
 
 
+@pytest.mark.parametrize("layout", ["columns", "companion"])
 def test_a_table_made_by_hand_from_first_to_last(
-    application: Connection, empty_dsn: str, model: str, encoder: Encoder
+    application: Connection, empty_dsn: str, model: str, encoder: Encoder, layout: str
 ) -> None:
     application.execute('CREATE SCHEMA "Odd ""App"""')
     table = '"Odd ""App"""."My Table %s {0}"'
@@ -61,7 +62,7 @@ def test_a_table_made_by_hand_from_first_to_last(
     )
     added = gte_pg(
         "add", table, "--source", "the %s title", "--source", "body", "--model", model,
-        "--name", 'Vec"tor', "--dsn", empty_dsn,
+        "--name", 'Vec"tor', "--layout", layout, "--dsn", empty_dsn,
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     assert added.stdout == ""
@@ -76,7 +77,7 @@ def test_a_table_made_by_hand_from_first_to_last(
     document = encoder.encode(["a cat\non a mat"]).dense[0]
     assert hits[0]["dense"] == pytest.approx(float(query @ document), abs=1e-5)
     for hit in hits:
-        assert set(hit) == {"key", "score", "dense", "sparse"}
+        assert set(hit) == {"key", "score", "dense", "sparse", "complete"}
         assert hit["score"] == pytest.approx(hit["dense"] + 0.1 * hit["sparse"], abs=1e-6)
     application.execute(f"UPDATE {table} SET body = 'changed' WHERE \"Region\" = 'us'".encode())
     (status,) = lines(gte_pg("status", "--json", dsn=empty_dsn))

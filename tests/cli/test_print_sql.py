@@ -1,0 +1,75 @@
+"""What a command prints with --print-sql does what the command does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from gte_pg.cli import main
+from gte_pg.database import Connection, connect, load
+from gte_pg.sync import count_broken, missing_triggers
+from tests.tables import ARTICLES, drain
+
+
+def gte_pg(dsn: str, *arguments: str) -> str:
+    done: Any = CliRunner().invoke(main, [*arguments, "--dsn", dsn])
+    assert done.exit_code == 0, done.output
+    return str(done.stdout)
+
+
+def objects(connection: Connection) -> list[tuple[object, ...]]:
+    """Everything that is not Postgres' own."""
+    return connection.execute("""
+        SELECT 'class', relname::text FROM pg_class WHERE oid >= 16384 AND relkind <> 't'
+        AND relname NOT LIKE 'pg_toast%'
+        UNION ALL SELECT 'trigger', tgname::text FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT 'function', proname::text FROM pg_proc WHERE oid >= 16384
+        UNION ALL SELECT 'column', attname::text FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+        WHERE attrelid >= 16384 AND attnum > 0 AND NOT attisdropped AND relkind = 'r'
+        UNION ALL SELECT 'version', version_num FROM gte.schema_version
+        ORDER BY 1, 2
+    """).fetchall()
+
+
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_the_printed_statements_are_the_command(
+    empty_dsn: str, server: str, model: str, plain_model: str, layout: str
+) -> None:
+    from psycopg.conninfo import make_conninfo
+
+    from tests.postgres import new_database
+
+    add = ("add", "articles", "--source", "title,body", "--model", model, "--layout", layout)
+    switch = ("switch", "articles", "--model", plain_model)
+    remove = ("remove", "articles", "--name", "embedding_previous")
+    with new_database(server, "template1") as name:
+        other_dsn = make_conninfo(server, dbname=name)
+        with connect(empty_dsn) as printed, connect(other_dsn) as done:
+            for connection in (printed, done):
+                connection.execute(ARTICLES)
+            for command in (("init",), add, switch, remove):
+                statements = gte_pg(empty_dsn, *command, "--print-sql")
+                printed.execute(statements.encode())
+                gte_pg(other_dsn, *command)
+                if command == switch:
+                    continue  # the search indexes are built by sync, which switch runs
+                for connection in (printed, done):
+                    if command != ("init",):
+                        drain(connection, load(connection, "articles", "embedding"))
+                assert objects(printed) == objects(done), command
+            registered = load(printed, "articles")
+            assert (count_broken(printed, registered), missing_triggers(printed, registered)) == (
+                0,
+                [],
+            )
+
+
+def test_a_worker_s_statements_are_printed(dsn: str, connection: Connection, model: str) -> None:
+    connection.execute(ARTICLES)
+    gte_pg(dsn, "add", "articles", "--source", "title", "--model", model)
+    printed = gte_pg(dsn, "sync", "--print-sql")
+    for word in ("FOR NO KEY UPDATE", "SKIP LOCKED", "INSERT INTO gte.lease", "USING hnsw"):
+        assert word in printed
+    assert gte_pg(dsn, "retry", "articles", "7", "--print-sql").count("UPDATE gte.failure") == 1
