@@ -15,10 +15,12 @@ from gte_pg.declaration.declaration import (
 )
 from gte_pg.declaration.encoder import declared_encoder
 from gte_pg.declaration.indexes import (
+    SearchIndex,
     create_pending_index,
-    create_search_indexes,
     dense_index_name,
     index_names,
+    operator_class,
+    search_indexes,
     token_index_name,
 )
 from gte_pg.declaration.key import key_join, key_order, key_text, key_values
@@ -31,13 +33,13 @@ __all__ = [
     "KeyColumn",
     "Layout",
     "OnChange",
+    "SearchIndex",
     "Storage",
     "add_columns",
     "companion_name",
     "create_capture",
     "create_companion",
     "create_pending_index",
-    "create_search_indexes",
     "declared_encoder",
     "dense_index_name",
     "drop_capture",
@@ -49,9 +51,11 @@ __all__ = [
     "key_order",
     "key_text",
     "key_values",
+    "operator_class",
     "row_hash",
     "row_is_empty",
     "row_text",
+    "search_indexes",
     "text_hash",
     "token_index_name",
     "trigger_names",

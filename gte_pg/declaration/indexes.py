@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
@@ -36,33 +39,57 @@ def create_pending_index(declaration: Declaration) -> sql.Composed:
     )
 
 
-def create_search_indexes(
-    declaration: Declaration, *, concurrently: bool = False
-) -> dict[str, sql.Composed]:
-    """Return, by the name of the index, the HNSW index of the dense leg and the GIN index of the token leg.
+@dataclass(frozen=True, slots=True)
+class SearchIndex:
+    """An index of a search: what it is called when gte-pg makes it, its access method, its column."""
 
-    Without `concurrently` building one blocks writes to the table; with it, it cannot run in a
-    transaction. After a backfill they build an order of magnitude faster than they grow row by row.
-    """
-    indexes = {
-        dense_index_name(declaration): sql.SQL("USING hnsw ({} {})").format(
-            sql.Identifier(declaration.dense_column),
-            sql.SQL(_OPERATOR_CLASS[declaration.storage]),
-        )
-    }
-    if declaration.has_sparse:
-        # An expression index cannot drift from its column. Every query scans the pending list of a
-        # GIN index, so it is kept short (in kB).
-        indexes[token_index_name(declaration)] = sql.SQL(
-            "USING gin (gte.sparse_keys({}, {}::real)) "
-            "WITH (fastupdate = on, gin_pending_list_limit = 512)"
-        ).format(sql.Identifier(declaration.sparse_column), sql.Literal(declaration.impact_step))
-    return {
-        name: sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {} {}").format(
+    name: str
+    method: Literal["hnsw", "gin"]
+    column: str
+    definition: sql.Composed
+
+    def create(self, declaration: Declaration, *, concurrently: bool = False) -> sql.Composed:
+        """Return the statement that builds it.
+
+        Without `concurrently` it blocks writes to the table; with it, it cannot run in a transaction.
+        """
+        return sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {} USING {}").format(
             sql.SQL("CONCURRENTLY " if concurrently else ""),
-            sql.Identifier(name),
+            sql.Identifier(self.name),
             declaration.vectors,
-            method,
+            self.definition,
         )
-        for name, method in indexes.items()
-    }
+
+
+def search_indexes(declaration: Declaration) -> list[SearchIndex]:
+    """Return the HNSW index of the dense leg and the GIN index of the token leg.
+
+    After a backfill they build an order of magnitude faster than they grow row by row.
+    """
+    dense = SearchIndex(
+        dense_index_name(declaration),
+        "hnsw",
+        declaration.dense_column,
+        sql.SQL("hnsw ({} {})").format(
+            sql.Identifier(declaration.dense_column), sql.SQL(operator_class(declaration))
+        ),
+    )
+    if not declaration.has_sparse:
+        return [dense]
+    # An expression index cannot drift from its column. Every query scans the pending list of a GIN
+    # index, so it is kept short (in kB).
+    tokens = SearchIndex(
+        token_index_name(declaration),
+        "gin",
+        declaration.sparse_column,
+        sql.SQL(
+            "gin (gte.sparse_keys({}, {}::real)) "
+            "WITH (fastupdate = on, gin_pending_list_limit = 512)"
+        ).format(sql.Identifier(declaration.sparse_column), sql.Literal(declaration.impact_step)),
+    )
+    return [dense, tokens]
+
+
+def operator_class(declaration: Declaration) -> str:
+    """Return the operator class of the dense index."""
+    return _OPERATOR_CLASS[declaration.storage]

@@ -13,10 +13,10 @@ from gte_pg.declaration import (
     create_capture,
     create_companion,
     create_pending_index,
-    create_search_indexes,
     drop_capture,
     drop_columns,
     drop_companion,
+    search_indexes,
 )
 from gte_pg.search import stored_statement
 
@@ -45,7 +45,7 @@ def attach_statements(declaration: Declaration, *, postgres: int) -> list[sql.Co
     return [
         *(create_companion(declaration) if declaration.layout == "companion" else []),
         create_pending_index(declaration),
-        *create_search_indexes(declaration).values(),
+        *(index.create(declaration) for index in search_indexes(declaration)),
         *create_capture(declaration, postgres=postgres),
         _register(declaration),
     ]

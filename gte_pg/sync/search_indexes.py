@@ -6,17 +6,42 @@ import logging
 
 from psycopg import sql
 
-from gte_pg.database import Connection
-from gte_pg.declaration import Declaration, create_search_indexes
+from gte_pg.database import Connection, Registered
+from gte_pg.declaration import Declaration, SearchIndex, operator_class, search_indexes
 
 logger = logging.getLogger(__name__)
 
-_INDEX = """
-SELECT i.indisvalid FROM pg_index i
-WHERE i.indexrelid = to_regclass(%s)
+# An index is known by what it indexes, not by its name: the table may have been renamed since, and
+# somebody may have made a better one by hand.
+_FIND = """
+SELECT i.indexrelid::regclass::text, i.indisvalid
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_am AS m ON m.oid = c.relam
+JOIN pg_opclass AS o ON o.oid = i.indclass[0]
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %(column)s
+WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s AND i.indpred IS NULL
+  AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s)
+  AND EXISTS (
+      SELECT FROM pg_depend AS d
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum
+  )
+ORDER BY i.indisvalid DESC
 """
 
+# Whatever else has the name, such as what is left of a build by another version.
+_NAMED = (
+    "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+)
+
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+
+# Two that build the same index would take each other's for the leftover of a build: "gtei" in ASCII,
+# and the embedding's id.
+_LOCK = "SELECT pg_try_advisory_lock(%s, %s)"
+_UNLOCK = "SELECT pg_advisory_unlock(%s, %s)"
+_LOCK_CLASS = int.from_bytes(b"gtei")
 
 # A graph that does not fit in memory builds many times slower.
 _BUILD_MEMORY = """
@@ -26,48 +51,62 @@ SELECT set_config('maintenance_work_mem', greatest(
 """
 
 
-def missing_search_indexes(
-    connection: Connection, declaration: Declaration
-) -> dict[str, sql.Composed]:
-    """Return the search indexes that are absent or INVALID, with the statement that builds each."""
-    (partitioned,) = connection.execute(
-        _IS_PARTITIONED, (declaration.relation.as_string(),)
-    ).fetchone() or (False,)
-    wanted = create_search_indexes(declaration, concurrently=not partitioned)
-    return {
-        name: statement
-        for name, statement in wanted.items()
-        if _validity(connection, declaration, name) is not True
-    }
+def missing_search_indexes(connection: Connection, declaration: Declaration) -> list[SearchIndex]:
+    """Return the search indexes that are absent or INVALID."""
+    return [
+        index
+        for index in search_indexes(declaration)
+        if not any(valid for _, valid in _find(connection, declaration, index))
+    ]
 
 
-def build_search_index(
-    connection: Connection, declaration: Declaration, name: str, statement: sql.Composed
-) -> None:
+def build_search_index(connection: Connection, registered: Registered, index: SearchIndex) -> bool:
     """Build one index without blocking writes; blocks until it is there (minutes for large tables).
 
-    The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own.
+    The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own, and
+    in a partitioned table it does not exist: there writes wait. False: somebody else is building it.
     """
-    if _validity(connection, declaration, name) is False:
-        logger.warning("the index %s is INVALID (a build was cancelled): building it anew", name)
-        drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}")
-        connection.execute(drop.format(_qualified(declaration, name)))
-    connection.execute(_BUILD_MEMORY)
+    declaration = registered.declaration
+    lock = (_LOCK_CLASS, registered.id)
+    if connection.execute(_LOCK, lock).fetchone() != (True,):
+        return False
     try:
-        connection.execute(statement)
+        found = _find(connection, declaration, index)
+        if any(valid for _, valid in found):
+            return True
+        named = connection.execute(_NAMED, (_qualified(declaration, index.name),)).fetchall()
+        for name, valid in {*found, *named}:
+            if not valid:
+                logger.warning("the index %s is INVALID (a build was cancelled): made anew", name)
+                drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name))
+                connection.execute(drop)
+        (partitioned,) = connection.execute(
+            _IS_PARTITIONED, (declaration.vectors.as_string(),)
+        ).fetchone() or (False,)
+        connection.execute(_BUILD_MEMORY)
+        connection.execute(index.create(declaration, concurrently=not partitioned))
     finally:
         connection.execute("RESET maintenance_work_mem")
+        connection.execute(_UNLOCK, lock)
+    return True
 
 
 def update_statistics(connection: Connection, declaration: Declaration) -> None:
     """Let Postgres look at a sample of the table: a search's plan depends on it. Takes about a second."""
-    connection.execute(sql.SQL("ANALYZE {}").format(declaration.relation))
+    connection.execute(sql.SQL("ANALYZE {}").format(declaration.vectors))
 
 
-def _validity(connection: Connection, declaration: Declaration, name: str) -> bool | None:
-    row = connection.execute(_INDEX, (_qualified(declaration, name).as_string(),)).fetchone()
-    return bool(row[0]) if row else None
+def _find(
+    connection: Connection, declaration: Declaration, index: SearchIndex
+) -> list[tuple[str, bool]]:
+    values = {
+        "table": declaration.vectors.as_string(),
+        "column": index.column,
+        "method": index.method,
+        "operator_class": operator_class(declaration),
+    }
+    return [(str(name), bool(valid)) for name, valid in connection.execute(_FIND, values)]
 
 
-def _qualified(declaration: Declaration, name: str) -> sql.Identifier:
-    return sql.Identifier(*filter(None, (declaration.schema, name)))
+def _qualified(declaration: Declaration, name: str) -> str:
+    return sql.Identifier(*filter(None, (declaration.schema, name))).as_string()

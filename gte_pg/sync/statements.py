@@ -18,9 +18,10 @@ def worker_statements(connection: Connection, registered: Registered) -> dict[st
     Values are placeholders, `%(name)s`: a worker binds them for each batch.
     """
     claims = Claims(connection, registered, owner="", lease=timedelta())
-    indexes = missing_search_indexes(connection, registered.declaration)
+    declaration = registered.declaration
+    missing = missing_search_indexes(connection, declaration)
     return {
         "claim a batch of pending rows": claims.statement(),
         **Rows(connection, registered.declaration).statements(),
-        **{f"build the index {name}": statement for name, statement in indexes.items()},
+        **{f"build the index {index.name}": index.create(declaration) for index in missing},
     }

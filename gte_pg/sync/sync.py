@@ -104,9 +104,9 @@ def _prepare_search(
 ) -> Iterator[str]:
     """Build what search lacks; yields the name of each index before it is built."""
     missing = missing_search_indexes(connection, registered.declaration)
-    for name, statement in missing.items():
-        yield name
-        build_search_index(connection, registered.declaration, name, statement)
+    for index in missing:
+        yield index.name
+        build_search_index(connection, registered, index)
     if missing:
         update_statistics(connection, registered.declaration)
     if missing or fresh:

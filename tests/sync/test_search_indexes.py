@@ -3,8 +3,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import dense_index_name, token_index_name
+from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
 from tests.tables import ARTICLES, add_embedding, drain
 
 _VALID = """
@@ -48,6 +49,51 @@ def test_a_build_that_was_cancelled_is_repaired(
     ).fetchone()
     assert definition is not None
     assert "hnsw" in definition[0]
+
+
+def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: Registered) -> None:
+    drain(connection, articles)
+    connection.execute("ALTER TABLE articles RENAME TO essays")
+    connection.execute("DROP INDEX articles_embedding_dense")
+    connection.execute(
+        "CREATE INDEX mine ON essays USING hnsw (embedding vector_ip_ops) WITH (m = 8)"
+    )
+    renamed = load(connection, "essays")
+    assert missing_search_indexes(connection, renamed.declaration) == []
+    connection.execute("DROP INDEX mine")
+    connection.execute("CREATE INDEX other ON essays USING hnsw (embedding vector_cosine_ops)")
+    connection.execute(
+        "CREATE INDEX part ON essays USING hnsw (embedding vector_ip_ops) WHERE likes > 0"
+    )
+    (missing,) = missing_search_indexes(connection, renamed.declaration)
+    assert missing.method == "hnsw"
+
+
+def test_two_syncs_do_not_take_each_other_s_index_for_a_leftover(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    connection.execute("DROP INDEX articles_embedding_dense")
+    (missing,) = missing_search_indexes(connection, articles.declaration)
+    with connect(dsn) as other:
+        other.execute("SELECT pg_advisory_lock(%s, %s)", (int.from_bytes(b"gtei"), articles.id))
+        assert not build_search_index(connection, articles, missing)
+    assert build_search_index(connection, articles, missing)
+    assert missing_search_indexes(connection, articles.declaration) == []
+
+
+def test_a_companion_has_the_search_indexes(dsn: str, connection: Connection, model: str) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'one')")
+    registered = add_embedding(dsn, connection, "articles", ("title",), model, layout="companion")
+    drain(connection, registered)
+    names = connection.execute(
+        "SELECT indexname FROM pg_indexes WHERE tablename = 'articles_embedding' ORDER BY 1"
+    ).fetchall()
+    assert [name for (name,) in names] == [
+        "articles_embedding_dense", "articles_embedding_pending", "articles_embedding_pkey",
+        "articles_embedding_tokens",
+    ]  # fmt: skip
 
 
 def test_key_frequencies_are_counted(connection: Connection, articles: Registered) -> None:
