@@ -48,7 +48,8 @@ def encode_in_flush(session: Session, *_: object) -> None:
             values: dict[str, object] = {
                 declaration.dense_column: encoded.dense[place].tolist(),
                 declaration.hash_column: text_hash(declaration.generation, one.text),
-                declaration.pending_column: None,
+                # None would leave the column to its default, which is now().
+                declaration.pending_column: sa.null(),
             }
             if encoded.sparse is not None:
                 indices, weights = encoded.sparse[place]
@@ -91,6 +92,6 @@ def _due_of(
     }
     if text is None:
         for attribute in attributes.values():
-            setattr(entity, attribute, None)
+            setattr(entity, attribute, sa.null())
         return None
     return _Due(entity, attributes, declaration, text)
