@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gte_pg.database.connect import Connection, connect, engine
+from gte_pg.database.connect import Connection, connect, connect_pooled, engine
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.registry import (
     Registered,
@@ -21,6 +21,7 @@ __all__ = [
     "Registered",
     "Table",
     "connect",
+    "connect_pooled",
     "engine",
     "ensure_schema",
     "fill",

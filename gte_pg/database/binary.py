@@ -8,13 +8,14 @@ its size), pgvector's `vector_send`, `halfvec_send` and `sparsevec_send`; all bi
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from psycopg.types import TypeInfo
 
 from gte_pg.database.connect import Connection
 from gte_pg.encoder import SparseRows
@@ -38,12 +39,29 @@ def adapt_binary_arrays(context: AdaptContext) -> None:
     context.adapters.register_dumper(BinaryArray, _BinaryArrayDumper)
 
 
-def type_oid(connection: Connection, name: str) -> int:
-    """Return the oid of a type, which the header of an array of it must name."""
-    info = TypeInfo.fetch(connection, name)
-    if info is None:
+@dataclass(frozen=True, slots=True)
+class VectorType:
+    """A type of pgvector's: its oid, which the header of an array of it must name, and its full name."""
+
+    oid: int
+    name: sql.Identifier
+
+
+_TYPE = """
+SELECT t.oid, n.nspname FROM pg_extension AS e
+JOIN pg_namespace AS n ON n.oid = e.extnamespace
+JOIN pg_type AS t ON t.typnamespace = n.oid AND t.typname = %s
+WHERE e.extname = 'vector'
+"""
+
+
+def vector_type(connection: Connection, name: str) -> VectorType:
+    """Return a type of pgvector's, in whatever schema it lies."""
+    found = connection.execute(_TYPE, (name,)).fetchone()
+    if found is None:
         raise DatabaseError(f"this database has no type {name}: run gte-pg init first")
-    return info.oid
+    oid, schema = found
+    return VectorType(int(oid), sql.Identifier(str(schema), name))
 
 
 def vector_array(matrix: NDArray[np.float32], oid: int, *, half: bool) -> BinaryArray:

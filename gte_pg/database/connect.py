@@ -15,14 +15,21 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 def connect(dsn: str) -> Connection:
     """Open an autocommit connection on which pgvector's types are found; blocks until connected."""
+    connection = connect_pooled(dsn)
+    find_vector_types(connection)
+    return connection
+
+
+def connect_pooled(dsn: str) -> Connection:
+    """Open an autocommit connection that may be a pooler's: nothing is set or prepared in its session."""
     try:
-        connection = psycopg.connect(dsn, autocommit=True, application_name="gte-pg")
+        return psycopg.connect(
+            dsn, autocommit=True, application_name="gte-pg", prepare_threshold=None
+        )
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
         ) from error
-    find_vector_types(connection)
-    return connection
 
 
 def find_vector_types(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from gte_pg.database import Connection, fill
-from gte_pg.database.binary import sparse_array, type_oid, vector_array
+from gte_pg.database.binary import sparse_array, vector_array, vector_type
 from gte_pg.declaration import (
     WRITE_BACK_SETTING,
     Declaration,
@@ -84,7 +84,7 @@ _WRITE = sql.SQL("""
 WITH written AS MATERIALIZED (
     SELECT * FROM unnest(
         %(keys)s::text[], %(hashes)s::bytea[], %(versions)s::text[],
-        %(dense)b::{storage}[], %(sparse)b::sparsevec[]
+        %(dense)b::{dense_type}[], %(sparse)b::{sparse_type}[]
     ) AS array_row (key, hash, version, dense, sparse)
 ), free AS MATERIALIZED (
     SELECT written.* FROM written JOIN {vectors} AS d ON {join_written} {source}
@@ -102,10 +102,11 @@ class Rows:
     def __init__(self, connection: Connection, declaration: Declaration) -> None:
         self._connection = connection
         self._declaration = declaration
-        self._dense_oid = type_oid(connection, declaration.storage)
-        self._sparse_oid = type_oid(connection, "sparsevec")
+        self._dense_type = vector_type(connection, declaration.storage)
+        self._sparse_type = vector_type(connection, "sparsevec")
         self._read, self._clear = _read(declaration), _clear(declaration)
-        self._delete_gone, self._write = _delete_gone(declaration), _write(declaration)
+        self._delete_gone = _delete_gone(declaration)
+        self._write = _write(declaration, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
 
     def statements(self) -> dict[str, sql.Composable]:
@@ -166,9 +167,9 @@ class Rows:
             "keys": [text.key for text in texts[start:stop]],
             "hashes": [text.hash for text in texts[start:stop]],
             "versions": [text.version for text in texts[start:stop]],
-            "dense": vector_array(encoded.dense[start:stop], self._dense_oid, half=half),
+            "dense": vector_array(encoded.dense[start:stop], self._dense_type.oid, half=half),
             # A model without token weights sends an empty array, which unnest pads with NULL.
-            "sparse": sparse_array(encoded.sparse, start, stop, self._sparse_oid),
+            "sparse": sparse_array(encoded.sparse, start, stop, self._sparse_type.oid),
         }
         with looking_up(self._connection, **self._writing_back()):
             return self._connection.execute(self._write, values).rowcount
@@ -223,7 +224,9 @@ def _delete_gone(declaration: Declaration) -> sql.Composed:
     )
 
 
-def _write(declaration: Declaration) -> sql.Composed:
+def _write(
+    declaration: Declaration, dense_type: sql.Identifier, sparse_type: sql.Identifier
+) -> sql.Composed:
     assignments = {
         declaration.dense_column: "free.dense",
         declaration.sparse_column: "free.sparse",
@@ -233,7 +236,8 @@ def _write(declaration: Declaration) -> sql.Composed:
     return fill(
         _WRITE,
         **_common(declaration),
-        storage=sql.SQL(declaration.storage),
+        dense_type=dense_type,
+        sparse_type=sparse_type,
         join_written=key_join(declaration, "d", sql.Identifier("written", "key")),
         join_free=key_join(declaration, "d", sql.Identifier("free", "key")),
         order=sql.SQL(", ").join(sql.Identifier("d", column.name) for column in declaration.key),

@@ -7,7 +7,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from gte_pg.database import Connection, Registered, connect, load_all
+from gte_pg.database import Connection, Registered, connect, connect_pooled, load_all
 from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, EncodingError, ModelError
@@ -411,7 +411,7 @@ def test_nothing_is_left_in_a_worker_s_session(
                (SELECT count(*) FROM pg_prepared_statements),
                (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')
     """
-    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as own:
+    with connect_pooled(dsn) as own:
         before = own.execute(left).fetchone()
         worker = Worker(own, articles, encoder, batch_rows=5)
         assert sum(done.encoded for done in worker.rounds()) == 20
