@@ -24,6 +24,7 @@ from gte_pg.declaration.indexes import (
     token_index_name,
 )
 from gte_pg.declaration.key import key_join, key_order, key_text, key_values
+from gte_pg.declaration.names import object_name
 from gte_pg.declaration.row_capture import WRITE_BACK_SETTING
 from gte_pg.declaration.text import join_texts, row_hash, row_is_empty, row_text, text_hash
 
@@ -51,6 +52,7 @@ __all__ = [
     "key_order",
     "key_text",
     "key_values",
+    "object_name",
     "operator_class",
     "row_hash",
     "row_is_empty",

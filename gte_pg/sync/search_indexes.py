@@ -8,6 +8,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration, SearchIndex, operator_class, search_indexes
+from gte_pg.sync.partitioned_index import build_partitioned_index
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ def missing_search_indexes(connection: Connection, declaration: Declaration) -> 
 def build_search_index(connection: Connection, registered: Registered, index: SearchIndex) -> bool:
     """Build one index without blocking writes; blocks until it is there (minutes for large tables).
 
-    The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own, and
-    in a partitioned table it does not exist: there writes wait. False: somebody else is building it.
+    The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own.
+    False: somebody else is building it.
     """
     declaration = registered.declaration
     lock = (_LOCK_CLASS, registered.id)
@@ -74,17 +75,20 @@ def build_search_index(connection: Connection, registered: Registered, index: Se
         found = _find(connection, declaration, index)
         if any(valid for _, valid in found):
             return True
+        (partitioned,) = connection.execute(
+            _IS_PARTITIONED, (declaration.vectors.as_string(),)
+        ).fetchone() or (False,)
+        connection.execute(_BUILD_MEMORY)
+        if partitioned:
+            build_partitioned_index(connection, declaration, index)
+            return True
         named = connection.execute(_NAMED, (_qualified(declaration, index.name),)).fetchall()
         for name, valid in {*found, *named}:
             if not valid:
                 logger.warning("the index %s is INVALID (a build was cancelled): made anew", name)
                 drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name))
                 connection.execute(drop)
-        (partitioned,) = connection.execute(
-            _IS_PARTITIONED, (declaration.vectors.as_string(),)
-        ).fetchone() or (False,)
-        connection.execute(_BUILD_MEMORY)
-        connection.execute(index.create(declaration, concurrently=not partitioned))
+        connection.execute(index.create(declaration, concurrently=True))
     finally:
         connection.execute("RESET maintenance_work_mem")
         connection.execute(_UNLOCK, lock)

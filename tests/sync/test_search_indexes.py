@@ -96,6 +96,33 @@ def test_a_companion_has_the_search_indexes(dsn: str, connection: Connection, mo
     ]  # fmt: skip
 
 
+def test_a_partitioned_table_is_indexed_leaf_by_leaf(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute("""
+        CREATE TABLE parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
+        CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (11);
+        CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (11) TO (100) PARTITION BY RANGE (id);
+        CREATE TABLE parts_2a PARTITION OF parts_2 FOR VALUES FROM (11) TO (50);
+        INSERT INTO parts SELECT n, 'body ' || n FROM generate_series(1, 30) n;
+    """)
+    parts = add_embedding(dsn, connection, "parts", ("body",), model)
+    assert drain(connection, parts).encoded == 30
+    assert missing_search_indexes(connection, parts.declaration) == []
+    connection.execute("CREATE TABLE parts_2b PARTITION OF parts_2 FOR VALUES FROM (50) TO (100)")
+    assert missing_search_indexes(connection, parts.declaration) == []
+    # A build that stopped half way: one leaf is not there yet.
+    connection.execute("DROP INDEX parts_embedding_dense")
+    connection.execute(
+        "CREATE INDEX parts_embedding_dense ON ONLY parts USING hnsw (embedding vector_ip_ops)"
+    )
+    assert [index.method for index in missing_search_indexes(connection, parts.declaration)] == [
+        "hnsw"
+    ]
+    drain(connection, parts)
+    assert missing_search_indexes(connection, parts.declaration) == []
+
+
 def test_key_frequencies_are_counted(connection: Connection, articles: Registered) -> None:
     drain(connection, articles)
     counted = connection.execute("SELECT key, rows FROM gte.key_frequency").fetchall()

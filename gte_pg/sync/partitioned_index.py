@@ -1,0 +1,59 @@
+"""Build an index on a partitioned table without blocking writes.
+
+Postgres has no CREATE INDEX CONCURRENTLY for a partitioned table, but it can put one together: an empty
+index on each partitioned table, one built CONCURRENTLY on each leaf, and each attached to the one above.
+The index of the table is valid when all of them are there; a build that was cancelled goes on.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from gte_pg.database import Connection
+from gte_pg.declaration import Declaration, SearchIndex, object_name
+
+# The table itself first.
+_TREE = """
+SELECT n.nspname, c.relname, t.isleaf, pn.nspname, p.relname
+FROM pg_partition_tree(to_regclass(%s)) AS t
+JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_class AS p ON p.oid = t.parentrelid AND t.level > 0
+LEFT JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+ORDER BY t.level
+"""
+
+_IS_INVALID = "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+
+
+def build_partitioned_index(
+    connection: Connection, declaration: Declaration, index: SearchIndex
+) -> None:
+    """Build or complete it; blocks until it is there. The connection must be in autocommit."""
+    rows = connection.execute(_TREE, (declaration.vectors.as_string(),)).fetchall()
+    names: dict[tuple[str, str], sql.Identifier] = {}
+    for schema, table, is_leaf, parent_schema, parent in rows:
+        is_root = parent is None
+        name = index.name if is_root else object_name(table, declaration.name, index.method)
+        names[schema, table] = sql.Identifier(schema, name)
+        if is_leaf:
+            _drop_leftover(connection, names[schema, table])
+        connection.execute(
+            sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {}{} USING {}").format(
+                sql.SQL("CONCURRENTLY " if is_leaf else ""),
+                sql.Identifier(name),
+                sql.SQL("" if is_leaf else "ONLY "),
+                sql.Identifier(schema, table),
+                index.definition,
+            )
+        )
+        if not is_root:
+            connection.execute(
+                sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
+                    names[parent_schema, parent], names[schema, table]
+                )
+            )
+
+
+def _drop_leftover(connection: Connection, index: sql.Identifier) -> None:
+    if connection.execute(_IS_INVALID, (index.as_string(),)).fetchone() == (True,):
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(index))
