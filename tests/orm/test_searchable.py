@@ -48,6 +48,13 @@ class Deferred(Searchable, Base):
     vector = Embedding("text", model=MODEL, storage="halfvec", encode="deferred")
 
 
+class Beside(Searchable, Base):
+    __tablename__ = "beside"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    embedding = Embedding("text", model=MODEL, layout="companion")
+
+
 @pytest.fixture
 def database(empty_dsn: str) -> Iterator[sa.Engine]:
     made = engine(empty_dsn)
@@ -217,6 +224,25 @@ def test_weights_and_exactness(library: Session) -> None:
         Article.search("cat", limit=0)
     with pytest.raises(QueryError):
         Article.search("cat", dense_weight=-1)
+
+
+def test_whether_the_answer_is_complete(library: Session) -> None:
+    for exact in (True, False):
+        rows = library.execute(Article.search("cat", with_complete=True, exact=exact)).all()
+        assert [tuple(row) for row in rows] == [
+            (article, score, True) for article, score in library.execute(Article.search("cat"))
+        ]
+
+
+def test_search_where_the_vectors_are_in_a_companion(session: Session, reader: Connection) -> None:
+    session.execute(sa.insert(Beside), [{"id": n, "text": text} for n, text in enumerate(TEXTS)])
+    session.commit()
+    drain(reader, load(reader, "beside"))
+    rows = session.execute(Beside.search("cat", where=[Beside.id > 0], limit=3)).all()
+    assert len(rows) == 3
+    assert {found.id for found, _ in rows} <= {1, 2, 3, 4}
+    everything = session.execute(Beside.search("cat", exact=True)).all()
+    assert [pair for pair in everything if pair[0].id > 0][:3] == rows
 
 
 def test_vectors_are_loaded_when_they_are_asked_for(library: Session) -> None:
