@@ -9,13 +9,17 @@ from sqlalchemy.exc import DBAPIError
 from gte_pg.cli.add import add
 from gte_pg.cli.demo import demo
 from gte_pg.cli.encode import encode
+from gte_pg.cli.explain import explain
 from gte_pg.cli.init import init
 from gte_pg.cli.models import models
+from gte_pg.cli.recall import recall
 from gte_pg.cli.remove import remove
 from gte_pg.cli.retry import retry
 from gte_pg.cli.score import score
 from gte_pg.cli.search import search
+from gte_pg.cli.serve import serve
 from gte_pg.cli.status import status
+from gte_pg.cli.switch import switch
 from gte_pg.cli.sync import sync
 from gte_pg.errors import GtePgError
 
@@ -38,5 +42,21 @@ def main() -> None:
     """Make any Postgres table searchable by meaning."""
 
 
-for command in (demo, init, add, remove, sync, status, retry, search, encode, score, models):
+for command in (
+    demo,
+    init,
+    add,
+    remove,
+    sync,
+    switch,
+    status,
+    retry,
+    search,
+    explain,
+    recall,
+    serve,
+    encode,
+    score,
+    models,
+):
     main.add_command(command)

@@ -10,10 +10,104 @@ BEGIN ATOMIC
     FROM unnest(string_to_array(btrim(split_part(weights::text, '/', 1), '{}'), ',')) AS entry;
 END;
 
+-- How many rows a table or a partitioned table has, as far as statistics know: steers cost only.
+CREATE OR REPLACE FUNCTION gte.estimated_rows(relation regclass)
+RETURNS float8
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(sum(c.reltuples) FILTER (WHERE c.relkind <> 'p' AND c.reltuples > 0), 0)
+    FROM (SELECT relation::oid UNION SELECT t.relid::oid FROM pg_partition_tree(relation) AS t) AS part (oid)
+    JOIN pg_class AS c ON c.oid = part.oid;
+END;
+
+-- The rows under any of these keys of the token index, as tuple ids of the statement's snapshot, and for
+-- a partitioned table the partition of each. A search reads them with its caller's own rights.
+--
+-- Below a row-level policy Postgres does not use the index: an operator that is not leakproof must not see
+-- a row before the policy has. Then the ids come from gte.rows_past_policies. NULL where that may not be:
+-- the search scans what the policy shows instead.
+CREATE OR REPLACE FUNCTION gte.rows_under_keys(embedding int, keys int[], OUT tids tid[], OUT parts oid[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+-- For a few thousand rows workers take longer to start than to run.
+SET search_path = pg_catalog, pg_temp SET max_parallel_workers_per_gather = 0
+AS $body$
+DECLARE
+    declared gte.embedding;
+BEGIN
+    tids := '{}';
+    IF cardinality(keys) = 0 THEN
+        RETURN;
+    END IF;
+    SELECT e.* INTO declared FROM gte.embedding AS e WHERE e.id = embedding;
+    IF NOT row_security_active(declared.vectors) THEN
+        EXECUTE format(
+            'SELECT coalesce(array_agg(v.ctid), ''{}''), CASE WHEN %L THEN array_agg(v.tableoid) END '
+            'FROM %s AS v WHERE gte.sparse_keys(v.%I, %L::real) OPERATOR(pg_catalog.&&) $1',
+            (SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = declared.vectors),
+            declared.vectors, declared.name || '_sparse', declared.impact_step
+        ) INTO tids, parts USING keys;
+    ELSIF has_function_privilege('gte.rows_past_policies(int, int[])', 'EXECUTE') THEN
+        SELECT found.tids, found.parts INTO tids, parts FROM gte.rows_past_policies(embedding, keys) AS found;
+    ELSE
+        tids := NULL;
+    END IF;
+END
+$body$;
+
+-- The same, past row-level policies: the ids alone, of rows that the caller may be unable to read. It says
+-- how common a token is among the rows of all tenants, to roles that may SELECT from the table: where that
+-- is too much, revoke EXECUTE on it. NULL where its owner may not read past the policies either.
+CREATE OR REPLACE FUNCTION gte.rows_past_policies(embedding int, keys int[], OUT tids tid[], OUT parts oid[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    declared gte.embedding;
+    asking text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    SELECT e.* INTO declared FROM gte.embedding AS e WHERE e.id = embedding;
+    IF has_any_column_privilege(asking, declared.relation, 'SELECT')
+        AND has_table_privilege(declared.vectors, 'SELECT')
+        AND NOT row_security_active(declared.vectors)
+        -- A type of the table owner's own could bring code along that would run with this function's rights.
+        AND EXISTS (
+            SELECT FROM pg_attribute AS a JOIN pg_proc AS p ON a.atttypid = p.proargtypes[0]
+            WHERE a.attrelid = declared.vectors AND a.attname = declared.name || '_sparse'
+                AND p.oid = 'gte.sparse_keys'::regproc
+        )
+    THEN
+        SELECT found.tids, found.parts INTO tids, parts FROM gte.rows_under_keys(embedding, keys) AS found;
+    END IF;
+END
+$body$;
+
+-- Who may read a table may know how common its tokens are; nobody else.
+ALTER TABLE gte.key_frequency ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS seen_with_its_table ON gte.key_frequency;
+CREATE POLICY seen_with_its_table ON gte.key_frequency USING (
+    embedding IN (SELECT e.id FROM gte.embedding AS e WHERE has_any_column_privilege(e.relation, 'SELECT'))
+);
+
+-- Their columns are others now than in earlier versions, which REPLACE does not allow.
+DO $body$
+DECLARE
+    old regprocedure;
+BEGIN
+    FOR old IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace = 'gte'::regnamespace AND p.proname IN ('search', 'similar')
+            AND NOT 'complete' = ANY (p.proargnames)
+    LOOP
+        EXECUTE 'DROP FUNCTION ' || old;
+    END LOOP;
+END
+$body$;
+
 -- The best k rows of a table for a query that the client has encoded, best first:
 --   score = dense_weight * dense_part + sparse_weight * sparse_part
 -- It runs with the caller's rights: rows that the caller may not see are not found. With `exact`, and
 -- beyond 1,000 rows, every row is scored instead of the candidates that the indexes bring.
+-- `complete` is the same for all rows: no row that was not looked at has a higher score than the last
+-- one here, given that the dense index did bring the nearest rows.
 CREATE OR REPLACE FUNCTION gte.search(
     relation regclass,
     dense vector,
@@ -24,13 +118,13 @@ CREATE OR REPLACE FUNCTION gte.search(
     embedding text DEFAULT NULL,
     exact boolean DEFAULT false
 )
-RETURNS TABLE (key jsonb, score float8, dense_part float8, sparse_part float8)
+RETURNS TABLE (key jsonb, score float8, dense_part float8, sparse_part float8, complete boolean)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $body$
 DECLARE
     -- Unlike the arguments, these names cannot be mistaken for columns.
-    found_ids int[];
-    statements text[];
+    declared gte.embedding;
+    found_rows int;
 BEGIN
     IF k IS NULL OR k < 1 THEN
         RAISE EXCEPTION 'k is %: ask for at least one row', coalesce(k::text, 'NULL')
@@ -47,24 +141,25 @@ BEGIN
             USING ERRCODE = 'null_value_not_allowed',
                   HINT = 'Pass the query''s dense vector, or dense_weight => 0.';
     END IF;
-    SELECT array_agg(e.id),
-           array_agg(CASE WHEN exact OR k > 1000 THEN e.exact_statement ELSE e.search_statement END)
-    INTO found_ids, statements
-    FROM gte.embedding AS e
+    SELECT count(*) INTO found_rows FROM gte.embedding AS e
     WHERE e.relation = search.relation AND (search.embedding IS NULL OR e.name = search.embedding);
-    IF statements IS NULL THEN
+    IF found_rows = 0 THEN
         RAISE EXCEPTION 'the table % has no embedding%', relation,
             coalesce(' named ' || quote_ident(embedding), '')
             USING ERRCODE = 'undefined_object',
                   HINT = 'gte-pg add TABLE --source COLUMN --model MODEL makes one.';
     END IF;
-    IF cardinality(statements) > 1 THEN
-        RAISE EXCEPTION 'the table % has % embeddings', relation, cardinality(statements)
+    IF found_rows > 1 THEN
+        RAISE EXCEPTION 'the table % has % embeddings', relation, found_rows
             USING ERRCODE = 'ambiguous_parameter', HINT = 'Name one: embedding => ''…''.';
     END IF;
-    -- The table is named as it is called now; outside the search path, so with its schema.
-    RETURN QUERY EXECUTE replace(statements[1], '"{relation}"', relation::text)
-        USING dense::text, coalesce(sparse::text, ''), k, dense_weight, sparse_weight, found_ids[1];
+    SELECT e.* INTO declared FROM gte.embedding AS e
+    WHERE e.relation = search.relation AND (search.embedding IS NULL OR e.name = search.embedding);
+    -- The tables are named as they are called now; outside the search path, so with their schema.
+    RETURN QUERY EXECUTE replace(replace(
+        CASE WHEN exact OR k > 1000 THEN declared.exact_statement ELSE declared.search_statement END,
+        '"{vectors}"', declared.vectors::text), '"{relation}"', declared.relation::text
+    ) USING dense::text, coalesce(sparse::text, ''), k, dense_weight, sparse_weight, declared.id;
 END
 $body$;
 
@@ -114,7 +209,7 @@ CREATE OR REPLACE FUNCTION gte.similar(
     embedding text DEFAULT NULL,
     exact boolean DEFAULT false
 )
-RETURNS TABLE (found_key jsonb, score float8, dense_part float8, sparse_part float8)
+RETURNS TABLE (found_key jsonb, score float8, dense_part float8, sparse_part float8, complete boolean)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $body$
 DECLARE
@@ -152,7 +247,7 @@ BEGIN
             row_columns, declared.name,
             CASE WHEN declared.sparse_dimensions IS NULL THEN 'NULL::sparsevec'
                  ELSE quote_ident(declared.name || '_sparse') END,
-            relation, condition
+            declared.vectors, condition
         ) INTO row_key, row_dense, row_sparse;
         GET DIAGNOSTICS rows_found = ROW_COUNT;
         IF rows_found = 0 THEN
@@ -166,7 +261,7 @@ BEGIN
         END IF;
     END IF;
     RETURN QUERY
-        SELECT r.key, r.score, r.dense_part, r.sparse_part
+        SELECT r.key, r.score, r.dense_part, r.sparse_part, r.complete
         -- One more for the row itself; a k that makes no sense is left for gte.search to refuse.
         FROM gte.search(relation, row_dense, row_sparse, CASE WHEN k > 0 THEN k + 1 ELSE k END,
                         dense_weight, sparse_weight, embedding, exact) AS r

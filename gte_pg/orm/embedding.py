@@ -5,6 +5,7 @@ It adds the columns, and when the table is created or dropped, what belongs to t
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -79,6 +80,12 @@ class Embedding(SchemaItem):
 
         def __get__(self, instance: object, owner: type) -> object: ...
 
+    def named(self, name: str) -> Embedding:
+        """Return a copy of this embedding under another name."""
+        other = copy(self)
+        other.name = name
+        return other
+
     def declaration(self, table: sa.Table) -> Declaration:
         """Return the declaration of this embedding on `table`."""
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -125,7 +132,8 @@ class Embedding(SchemaItem):
                     f"the embedding {self.name!r} of {table.name!r} names the column {source!r}, which "
                     f"the table does not have above it; it has {', '.join(sorted(names))}"
                 )
-        embeddings = table.metadata.info.setdefault(_INFO_KEY, {}).setdefault(table.key, {})
+        # SQLAlchemy copies `info` and the events below with `to_metadata()`.
+        embeddings = table.info.setdefault(_INFO_KEY, {})
         if self.name in embeddings:
             raise DeclarationError(f"{table.name!r} has two embeddings called {self.name!r}")
         self.declaration(table)
@@ -133,9 +141,8 @@ class Embedding(SchemaItem):
             if name not in names:
                 table.append_column(column)
         embeddings[self.name] = self
-        sa.event.listen(table, "before_create", self._before_create)
-        sa.event.listen(table, "after_create", self._after_create)
-        sa.event.listen(table, "before_drop", self._before_drop)
+        for event in (self._before_create, self._after_create, self._before_drop):
+            sa.event.listen(table, event.__name__.lstrip("_"), event, propagate=True)
 
     def _before_create(self, _target: sa.Table, connection: sa.Connection, **_: Any) -> None:
         prepare_database(connection)
@@ -164,5 +171,4 @@ def embeddings_of(table: sa.FromClause) -> dict[str, Embedding]:
     """Return the embeddings declared on a table, by name; empty where there are none."""
     if not isinstance(table, sa.Table):
         return {}
-    declared = table.metadata.info.get(_INFO_KEY, {}).get(table.key, {})
-    return cast("dict[str, Embedding]", declared)
+    return cast("dict[str, Embedding]", table.info.get(_INFO_KEY, {}))

@@ -10,7 +10,7 @@ class Article(Searchable, Base):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, deferred
@@ -22,6 +22,7 @@ from gte_pg.search import (
     MOST_INDEXED_ROWS,
     Parameters,
     QueryVectors,
+    Tables,
     Weights,
     check_limit,
     encode_query,
@@ -31,27 +32,30 @@ from gte_pg.search import (
 
 
 class Searchable:
-    """Mixin for mapped classes that declare an `Embedding`; it stands before the declarative base."""
+    """Mixin for mapped classes that declare an `Embedding`; it stands before the declarative base.
+
+    The embedding may also stand in a mixin or an abstract base: every class that is mapped with it
+    has one of its own.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Turn each declared embedding into mapped columns, let the class be mapped, then attach."""
-        declared = {
-            name: value for name, value in vars(cls).items() if isinstance(value, Embedding)
-        }
+        """Turn each declared embedding into mapped columns; what maps the class attaches them."""
+        declared = _declared_here(cls) if _is_to_be_mapped(cls) else {}
         for name, embedding in declared.items():
-            embedding.name = name
-            for column_name, column in embedding.columns().items():
-                # Vectors are large and rarely wanted: loaded on access, not with every entity.
-                setattr(cls, column_name, deferred(column))
+            # Vectors are large and rarely wanted: loaded on access, not with every entity.
+            columns = {key: deferred(column) for key, column in embedding.columns().items()}
+            for key, column in ({name: None} | columns).items():
+                setattr(cls, key, column)
+        if declared:
+            cls.__gte_embeddings__ = declared
         super().__init_subclass__(**options)
-        table = getattr(cls, "__table__", None)
-        for embedding in declared.values():
-            if not isinstance(table, sa.Table):
-                raise DeclarationError(
-                    f"{cls.__name__} declares an embedding but is not mapped to a table: "
-                    "put Searchable before the declarative base, and give it a __tablename__"
-                )
-            embedding._set_parent_with_dispatch(table)
+        if declared and hasattr(cls, "registry") and sa.inspect(cls, raiseerr=False) is None:
+            raise DeclarationError(
+                f"{cls.__name__} declares an embedding but is not mapped to a table: "
+                "put Searchable before the declarative base, and give it a __tablename__"
+            )
+
+    __gte_embeddings__: ClassVar[dict[str, Embedding]]
 
     @classmethod
     def search(
@@ -64,8 +68,12 @@ class Searchable:
         where: Sequence[sa.ColumnElement[bool]] = (),
         exact: bool = False,
         embedding: str | None = None,
+        with_complete: bool = False,
     ) -> sa.Select[Self, float]:
         """Return a statement for the best rows for `query`, best first: (entity, score).
+
+        `with_complete` adds a third column, the same for all rows: no row that was not looked at scores
+        above the last one, given that the dense index did bring the nearest rows.
 
         A text is encoded here and now, which takes milliseconds (and the first time, the loading of
         the model); the statement itself does nothing until a session runs it. Conditions in `where`
@@ -87,21 +95,75 @@ class Searchable:
             "sparse_weight": float(weights.sparse),
         }
         found = search_statement(
-            declaration,
-            table,
+            Tables.of(declaration, table, _conditions(cls, table, where)),
             Parameters.of(declaration, values),
-            filters=where,
             exact=exact or limit > MOST_INDEXED_ROWS,
         ).subquery("found")
         columns = [table.c[column.name] for column in table.primary_key]
         keys = key_columns(declaration, found)
         same_row = [column == key for column, key in zip(columns, keys, strict=True)]
+        told = [found.c.complete] if with_complete else []
         statement = (
-            sa.select(cls, found.c.score)
+            sa.select(cls, found.c.score, *told)
             .join(found, sa.and_(*same_row))
             .order_by(found.c.score.desc(), *keys)
         )
         return cast("sa.Select[Self, float]", statement)
+
+
+def _conditions(
+    cls: type, table: sa.Table, where: Sequence[sa.ColumnElement[bool]]
+) -> Sequence[sa.ColumnElement[bool]]:
+    """Return the conditions of a search; a class that inherits its embedding searches its own rows."""
+    mapper: Mapper[Any] = sa.inspect(cls)
+    if mapper.inherits is None or (mapper.local_table is table and not mapper.single):
+        return where
+    attributes = [
+        getattr(cls, mapper.get_property_by_column(column).key) for column in table.primary_key
+    ]
+    own = sa.select(*attributes).where(*where).correlate(None)
+    return [sa.tuple_(*table.primary_key).in_(own)]
+
+
+def _is_to_be_mapped(cls: type) -> bool:
+    """Whether a class is mapped: not an abstract base, nor a mixin for classes that will be."""
+    here = vars(cls)
+    return not here.get("__abstract__") and (
+        hasattr(cls, "registry") or "__tablename__" in here or "__table__" in here
+    )
+
+
+def _declared_here(cls: type) -> dict[str, Embedding]:
+    """Return the embeddings of a class and of its mixins and abstract bases, each its own copy.
+
+    In a mapped base the embedding has become a column: it belongs to the base's table.
+    """
+    return {
+        name: value.named(name)
+        for kind in reversed(cls.__mro__)
+        for name, value in vars(kind).items()
+        if isinstance(value, Embedding)
+    }
+
+
+@sa.event.listens_for(Searchable, "after_mapper_constructed", propagate=True)
+def _attach(mapper: Mapper[Any], cls: type) -> None:
+    """Attach the embeddings of a class to its table, once it is mapped to one."""
+    for embedding in vars(cls).get("__gte_embeddings__", {}).values():
+        table = mapper.local_table
+        if not isinstance(table, sa.Table):
+            raise DeclarationError(
+                f"{cls.__name__} declares an embedding but is mapped to no table: {table}"
+            )
+        embedding.source = tuple(_column_name(mapper, name) for name in embedding.source)
+        embedding._set_parent_with_dispatch(table)
+
+
+def _column_name(mapper: Mapper[Any], name: str) -> str:
+    """Return the column of a source, which may be written as the column or as its attribute."""
+    if name in mapper.local_table.c or name not in mapper.columns:
+        return name
+    return mapper.columns[name].name
 
 
 def _declared(cls: type, name: str | None) -> tuple[sa.Table, Embedding]:

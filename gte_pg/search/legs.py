@@ -10,27 +10,32 @@ from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 
 from gte_pg.declaration import Declaration
 from gte_pg.search.parameters import Parameters, number
+from gte_pg.search.tables import Tables
 
 # The dense leg brings four times the rows asked for, within these bounds: a wider search of the HNSW
 # graph misses less. The upper one is pgvector's own limit of hnsw.ef_search; beyond it the iterative
-# scan goes on.
-_FEWEST_CANDIDATES = 200
+# scan goes on. SET gte.candidates, for a session, a role or a database, replaces the lower one.
+FEWEST_CANDIDATES = 200
 _MOST_EF_SEARCH = 1_000
+
+_FEWEST = sa.literal_column(
+    f"coalesce(nullif(current_setting('gte.candidates', true), ''), '{FEWEST_CANDIDATES}')::int",
+    sa.Integer,
+)
 
 _ZERO = sa.literal_column("0::float8", sa.Double)
 
 
 @dataclass(frozen=True, slots=True)
 class Legs:
-    """Builds the legs over `source`, the table as `filters` refer to it.
+    """Builds the legs. Each has the key columns as `key_0`…, `dense` and `sparse`."""
 
-    Each leg has the key columns as `key_0`…, `dense` and `sparse`.
-    """
-
-    declaration: Declaration
-    source: sa.FromClause
+    tables: Tables
     given: Parameters
-    filters: tuple[sa.ColumnElement[bool], ...]
+
+    @property
+    def declaration(self) -> Declaration:
+        return self.tables.declaration
 
     def query(self) -> sa.CTE:
         """One row: the query's vectors. Reading them first sets how the HNSW index is searched.
@@ -50,44 +55,61 @@ class Legs:
             _set_local("hnsw.ef_search", sa.cast(ef_search, sa.Text)),
             _set_local("hnsw.iterative_scan", sa.literal_column("'relaxed_order'")),
         ]
-        return _materialized(sa.select(*columns), "query")
+        return materialized(sa.select(*columns), "query")
 
     def dense_leg(self, query: sa.CTE) -> sa.CTE:
         """The nearest rows: ascending order of the bare operator with a LIMIT is what HNSW serves."""
-        column = self._column(self.declaration.dense_column)
+        column = self.tables.column(self.declaration.dense_column)
         nearest = (
-            self._candidates(query, self.given.dense_weight > number(0))
-            .order_by(_negative_inner_product(column, _scalar(query.c.dense)))
+            self.rows(query)
+            .where(self.given.dense_weight > number(0))
+            .order_by(_negative_inner_product(column, scalar(query.c.dense)))
             .limit(self.candidates())
         )
-        return _materialized(nearest, "dense_leg")
+        return materialized(nearest, "dense_leg")
 
-    def token_leg(self, query: sa.CTE, keys: sa.Select[Any], name: str) -> sa.CTE:
-        """The best k rows under these keys of the token index."""
-        indexed = sa.func.gte.sparse_keys(
-            self._column(self.declaration.sparse_column),
-            sa.literal_column(f"{self.declaration.impact_step!r}::real", sa.REAL),
-            type_=sa.ARRAY(sa.Integer),
+    def rows_named(
+        self, query: sa.CTE, named: sa.CTE, name: str, *conditions: sa.ColumnElement[bool]
+    ) -> sa.CTE:
+        """The rows that the token index names, of those that the caller may see and the filters leave.
+
+        They are read by their tuple ids: the ids come from the index whatever row-level policy stands
+        before the table, and policies and filters hold for what is read.
+        """
+        tid, part = self.tables.system_column("ctid"), self.tables.system_column("tableoid")
+        parts, tids = (sa.func.unnest(named.c[name]) for name in ("parts", "tids"))
+        # The same id is another row in each partition.
+        of_part = sa.or_(
+            scalar(named.c.parts).is_(None), sa.tuple_(part, tid).in_(sa.select(parts, tids))
         )
-        chosen = keys.subquery("chosen_keys")
-        found = self._candidates(
-            query, indexed.bool_op("&&")(_scalar(sa.func.array_agg(chosen.c.key)))
-        )
-        return _materialized(self._best(found, query), name)
+        ids = sa.cast(scalar(named.c.tids), sa.ARRAY(_Tid))
+        rows = self.rows(query).where(tid == sa.any_(ids), of_part, *conditions)
+        return materialized(rows, name)
+
+    def best_of(self, leg: sa.CTE, name: str) -> sa.CTE:
+        """The best k rows of a leg."""
+        score = self.score(leg.c.dense, leg.c.sparse)
+        keys = [leg.c[f"key_{place}"] for place in range(len(self.declaration.key))]
+        return materialized(sa.select(leg).order_by(score.desc(), *keys).limit(self.given.k), name)
 
     def scan(self, query: sa.CTE, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         """The best k of all rows, by a scan of the table or of an index that serves the filters.
 
         Without a dense weight a row that shares no token with the query is no answer.
         """
-        _, sparse = self._parts(query)
-        answers = sa.or_(self.given.dense_weight > number(0), sparse > number(0))
-        return self._best(self._candidates(query, answers, *conditions), query)
+        answers = sa.or_(self.given.dense_weight > number(0), self.sparse(query) > number(0))
+        score = self.score(self.dense(query), self.sparse(query))
+        return (
+            self.rows(query)
+            .where(answers, *conditions)
+            .order_by(score.desc(), *self.tables.keys())
+            .limit(self.given.k)
+        )
 
     def candidates(self) -> sa.ColumnElement[int]:
         """How many rows the dense leg brings."""
         wide = sa.func.least(number(4) * self.given.k, number(_MOST_EF_SEARCH))
-        return sa.func.greatest(self.given.k, wide, number(_FEWEST_CANDIDATES))
+        return sa.func.greatest(self.given.k, wide, _FEWEST)
 
     def score(
         self, dense: sa.ColumnElement[float], sparse: sa.ColumnElement[float]
@@ -95,42 +117,42 @@ class Legs:
         """The reference formula."""
         return self.given.dense_weight * dense + self.given.sparse_weight * sparse
 
-    def _candidates(self, query: sa.CTE, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        dense, sparse = self._parts(query)
-        has_vector = self._column(self.declaration.dense_column).is_not(None)
-        return sa.select(*self._keys(), dense.label("dense"), sparse.label("sparse")).where(
-            has_vector, *conditions, *self.filters
-        )
+    def dense(self, query: sa.CTE) -> sa.ColumnElement[float]:
+        """The dense part of a row: the inner product of two vectors of length 1."""
+        return self._part(self.declaration.dense_column, query.c.dense)
 
-    def _best(self, found: sa.Select[Any], query: sa.CTE) -> sa.Select[Any]:
-        order = [self.score(*self._parts(query)).desc(), *self._keys()]
-        return found.order_by(*order).limit(self.given.k)
+    def sparse(self, query: sa.CTE) -> sa.ColumnElement[float]:
+        """The sparse part of a row: the sum over the tokens that it shares with the query."""
+        if not self.declaration.has_sparse:
+            return _ZERO
+        return self._part(self.declaration.sparse_column, query.c.sparse)
 
-    def _parts(self, query: sa.CTE) -> tuple[sa.ColumnElement[float], sa.ColumnElement[float]]:
-        columns = [(self.declaration.dense_column, query.c.dense)]
-        if self.declaration.has_sparse:
-            columns.append((self.declaration.sparse_column, query.c.sparse))
-        parts = [
-            sa.func.coalesce(-_negative_inner_product(self._column(name), _scalar(asked)), _ZERO)
-            for name, asked in columns
-        ]
-        return parts[0], parts[1] if self.declaration.has_sparse else _ZERO
+    def _part(self, column: str, asked: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
+        product = _negative_inner_product(self.tables.column(column), scalar(asked))
+        return sa.func.coalesce(-product, _ZERO)
 
-    def _column(self, name: str) -> sa.ColumnElement[Any]:
-        return next(column for column in self.source.c if column.name == name)
-
-    def _keys(self) -> list[sa.ColumnElement[Any]]:
-        return [
-            self._column(column.name).label(f"key_{place}")
-            for place, column in enumerate(self.declaration.key)
-        ]
+    def rows(self, query: sa.CTE) -> sa.Select[Any]:
+        """Every row that has a vector and matches, with its parts."""
+        has_vector = self.tables.column(self.declaration.dense_column).is_not(None)
+        parts = self.dense(query).label("dense"), self.sparse(query).label("sparse")
+        seen = self.tables.hides_nothing(self.given.embedding)
+        return self.tables.select(*self.tables.keys(), *parts).where(has_vector, seen)
 
 
-def _materialized(statement: sa.Select[Any], name: str) -> sa.CTE:
+class _Tid(sa.types.UserDefinedType[str]):
+    """Postgres' tuple id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "tid"
+
+
+def materialized(statement: sa.Select[Any], name: str) -> sa.CTE:
     return statement.cte(name).prefix_with("MATERIALIZED")
 
 
-def _scalar(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+def scalar(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
     return sa.select(column).scalar_subquery()
 
 

@@ -66,9 +66,8 @@ def number(value: int) -> sa.ColumnElement[int]:
 
 def registry() -> sa.TableClause:
     """The table gte.embedding, for use in a statement."""
-    return sa.table(
-        "embedding", sa.column("id"), sa.column("relation"), sa.column("name"), schema="gte"
-    )
+    names = ("id", "relation", "vectors", "name")
+    return sa.table("embedding", *map(sa.column, names), schema="gte")
 
 
 def _embedding_id(declaration: Declaration) -> sa.ScalarSelect[Any]:

@@ -11,22 +11,23 @@ from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration
 from gte_pg.search.parameters import Parameters
 from gte_pg.search.query import MOST_INDEXED_ROWS, QueryVectors, Weights, check_limit
-from gte_pg.search.statement import (
-    plain_table,
-    search_statement,
-    statement_text,
-    with_json_key,
-)
+from gte_pg.search.statement import search_statement, statement_text, with_json_key
+from gte_pg.search.tables import Tables, plain_table
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A found row: its key by column, its score, and the two unweighted parts of the score."""
+    """A found row: its key by column, its score, and the two unweighted parts of the score.
+
+    `complete` is the same for all rows of an answer: no row that was not looked at scores above its
+    last, given that the dense index did bring the nearest rows (bound.py). With `exact` it is a fact.
+    """
 
     key: dict[str, Any]
     score: float
     dense: float
     sparse: float
+    complete: bool
 
 
 _CALL = sql.SQL("""\
@@ -72,8 +73,7 @@ def search(
     weights = weights or Weights()
     declaration = registered.declaration
     found = search_statement(
-        declaration,
-        plain_table(declaration),
+        Tables.of(declaration, plain_table(declaration)),
         Parameters.named(),
         exact=exact or limit > MOST_INDEXED_ROWS,
     )

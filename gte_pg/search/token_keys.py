@@ -12,6 +12,8 @@ The last bucket has no upper edge: its bound is infinite and it always comes fir
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from gte_pg.search.parameters import Parameters, number
@@ -20,10 +22,11 @@ _BUCKETS = 16
 
 
 def ranked_keys(query: sa.CTE, parameters: Parameters, step: float) -> sa.CTE:
-    """Return the query's keys: `key`, `rows_before` and `remaining`, both as before the key is taken.
+    """Return the query's keys: `key`, `rows` and `remaining`.
 
-    `rows_before` adds up the keys' frequencies, which are estimates: they steer cost, never what is
-    found. There are no keys where the sparse part has no weight.
+    `rows` is how many rows are under the keys up to this one, an estimate: it steers cost, never what is
+    found. `remaining` is as it stands before the key is taken. There are no keys where the sparse part
+    has no weight.
     """
     token = sa.func.gte.sparse_entries(query.c.sparse).table_valued(
         sa.column("token", sa.Integer), sa.column("weight", sa.Double), name="entry"
@@ -61,9 +64,7 @@ def ranked_keys(query: sa.CTE, parameters: Parameters, step: float) -> sa.CTE:
     return (
         sa.select(
             counted.c.key,
-            (sa.func.sum(counted.c.rows).over(order_by=order) - counted.c.rows).label(
-                "rows_before"
-            ),
+            sa.func.sum(counted.c.rows).over(order_by=order).label("rows"),
             sa.case(
                 (counted.c.bound == _INFINITY, _INFINITY),
                 else_=sa.func.sum(counted.c.gain).over() - gained,
@@ -72,6 +73,17 @@ def ranked_keys(query: sa.CTE, parameters: Parameters, step: float) -> sa.CTE:
         .cte("ranked_keys")
         .prefix_with("MATERIALIZED")
     )
+
+
+def rows_under_keys(parameters: Parameters, keys: sa.Select[Any], name: str) -> sa.CTE:
+    """One row: `tids`, the ids of the rows under these keys, NULL if they are not to be had; `parts`."""
+    chosen = keys.subquery("chosen")
+    empty = sa.literal_column("'{}'::int[]", sa.ARRAY(sa.Integer))
+    all_keys = sa.select(sa.func.coalesce(sa.func.array_agg(chosen.c.key), empty)).scalar_subquery()
+    rows = sa.func.gte.rows_under_keys(parameters.embedding, all_keys).table_valued(
+        sa.column("tids"), sa.column("parts"), name="found"
+    )
+    return sa.select(rows.c.tids, rows.c.parts).cte(name).prefix_with("MATERIALIZED")
 
 
 _INFINITY = sa.literal_column("'Infinity'::float8", sa.Double)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -12,49 +11,28 @@ from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import Storage
 from gte_pg.encoder import Encoder
 from gte_pg.errors import QueryError
-from gte_pg.search import Hit, QueryVectors, Weights, encode_query, search
-from gte_pg.search.query import parse_sparse
+from gte_pg.search import Hit, Weights, encode_query, search
 from tests.postgres import new_database
-from tests.tables import ARTICLES, add_embedding, drain
-
-ROWS = 3_000
+from tests.search.articles import QUERIES, ROWS, WEIGHTS, executed, fill, plan_of, reference
+from tests.tables import add_embedding, drain
 
 Bare = tuple[str, Connection]
 
-WEIGHTS = [Weights(), Weights(1, 0.3), Weights(1, 1), Weights(0.2, 5), Weights(0, 1), Weights(1, 0)]
 
-# Texts that share words in every proportion.
-_FILL = """
-SELECT setseed(0.5);
-INSERT INTO articles
-SELECT n, (
-    SELECT string_agg(word, ' ')
-    FROM (
-        SELECT (ARRAY['the', 'cat', 'sat', 'on', 'a', 'mat', 'row', 'column', 'keeps', 'order',
-                      'database', 'lines', 'données', '数据库', 'un', 'кот'])[1 + floor(16 * random())]
-        FROM generate_series(1, 3 + n % 9)
-    ) AS words (word)
-)
-FROM generate_series(1, {rows}) AS n
-"""
-
-QUERIES = ["a cat on the mat", "database", "数据库 rows", "кот", "un order of columns", "zzz"]
-
-
-def fill(connection: Connection, rows: int = ROWS) -> None:
-    connection.execute(ARTICLES)
-    connection.execute(_FILL.format(rows=rows).encode())
-
-
-@pytest.fixture(scope="module")
-def library(server: str, template: str, model: str) -> Iterator[str]:
-    """The name of a database with 3,000 encoded articles."""
+@pytest.fixture(scope="module", params=["columns", "companion"])
+def library(
+    server: str, template: str, model: str, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The name of a database with 3,000 encoded articles, in each layout."""
     with new_database(server, template) as name:
         dsn = make_conninfo(server, dbname=name)
         with connect(dsn) as connection:
             fill(connection)
-            drain(connection, add_embedding(dsn, connection, "articles", ("title",), model))
-            connection.execute("ANALYZE articles")
+            drain(
+                connection,
+                add_embedding(dsn, connection, "articles", ("title",), model, layout=request.param),
+            )
+            connection.execute("ANALYZE")
         yield name
 
 
@@ -80,34 +58,6 @@ def bare(dsn: str) -> Iterator[Bare]:
         yield dsn, connection
 
 
-def stored(connection: Connection) -> dict[int, tuple[np.ndarray, dict[int, float]]]:
-    found = connection.execute(
-        "SELECT id, embedding::vector::real[], embedding_sparse::text FROM articles"
-    ).fetchall()
-    return {
-        key: (np.array(dense, np.float64), parse_sparse(sparse or ""))
-        for key, dense, sparse in found
-    }
-
-
-def reference(
-    connection: Connection, query: QueryVectors, weights: Weights
-) -> dict[int, tuple[float, float, float]]:
-    """Return score, dense and sparse part of every row by the reference formula."""
-    dense_query = np.array(eval(query.dense))
-    sparse_query = parse_sparse(query.sparse)
-    scores = {}
-    for key, (dense, sparse) in stored(connection).items():
-        dense_part = float(dense @ dense_query)
-        sparse_part = sum(w * sparse.get(token, 0.0) for token, w in sparse_query.items())
-        scores[key] = (
-            weights.dense * dense_part + weights.sparse * sparse_part,
-            dense_part,
-            sparse_part,
-        )
-    return scores
-
-
 def check_scores(
     hits: list[Hit], truth: dict[int, tuple[float, float, float]], tolerance: float
 ) -> None:
@@ -131,7 +81,7 @@ def test_scores_are_the_reference_formula_on_the_stored_vectors(
         for text in QUERIES:
             query = encode_query(encoder, registered.declaration, text)
             hits = search(connection, registered, query, weights=weights, exact=exact)
-            truth = reference(connection, query, weights)
+            truth = reference(connection, registered.declaration, query, weights)
             assert len(hits) == 10 or weights.dense == 0
             check_scores(hits, truth, tolerance)
 
@@ -142,7 +92,7 @@ def test_exact_is_the_true_top_k(
     for weights in WEIGHTS:
         query = encode_query(encoder, articles.declaration, "a cat on the mat")
         hits = search(connection, articles, query, limit=50, weights=weights, exact=True)
-        truth = reference(connection, query, weights)
+        truth = reference(connection, articles.declaration, query, weights)
         best = sorted((score for score, _, _ in truth.values()), reverse=True)[:50]
         assert [hit.score for hit in hits] == pytest.approx(best, abs=1e-5)
 
@@ -168,26 +118,14 @@ def test_both_indexes_are_used(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
     query = encode_query(encoder, articles.declaration, "database кот")
-    (stored,) = connection.execute("SELECT search_statement FROM gte.embedding").fetchone() or ("",)
-    statement = stored.replace('"{relation}"', "articles")
-    connection.execute(
-        f"PREPARE hybrid (text, text, int, float8, float8, int) AS {statement}".encode()
-    )
-    vectors = f"'{query.dense}', '{query.sparse}'"
-    run = f"EXPLAIN (ANALYZE) EXECUTE hybrid ({vectors}, 10, 1.0, %s, {articles.id})"
+    vectors = articles.declaration.vectors.as_string().rpartition(".")[2].strip('"')
     hybrid, dense = (
-        [row[0] for row in connection.execute((run % weight).encode()).fetchall()]
-        for weight in ("0.1", "0")
+        plan_of(connection, articles, query, weights) for weights in (Weights(), Weights(1, 0))
     )
-
-    def executed(plan: list[str], node: str) -> bool:
-        (found, *_) = [line for line in plan if node in line]
-        return "never executed" not in found
-
     for plan in (hybrid, dense):
-        assert executed(plan, "Index Scan using articles_embedding_dense")
-    assert executed(hybrid, "Bitmap Index Scan on articles_embedding_tokens")
-    assert not executed(dense, "Seq Scan on articles")
+        assert executed(plan, "Index Scan using articles_embedding_dense") == [True]
+        assert not any(executed(plan, f"Seq Scan on {vectors}"))
+    assert executed(hybrid, f"Tid Scan on {vectors}")[0]
 
 
 def test_a_leg_with_weight_zero_is_not_run(
@@ -195,7 +133,7 @@ def test_a_leg_with_weight_zero_is_not_run(
 ) -> None:
     query = encode_query(encoder, articles.declaration, "кот")
     hits = search(connection, articles, query, weights=Weights(0, 1), limit=1000)
-    truth = reference(connection, query, Weights(0, 1))
+    truth = reference(connection, articles.declaration, query, Weights(0, 1))
     assert {hit.key["id"] for hit in hits} <= {key for key, (score, _, _) in truth.items() if score}
 
 
@@ -230,9 +168,10 @@ def test_ties_come_in_the_order_of_the_key(
     connection.execute("UPDATE articles SET title = 'same'")
     drain(connection, articles)
     # In different batches a text's vector may differ in the last bit: equal vectors tie.
+    vectors = articles.declaration.vectors.as_string()
     connection.execute(
-        "UPDATE articles a SET embedding = b.embedding, embedding_sparse = b.embedding_sparse "
-        "FROM articles b WHERE b.id = 1"
+        f"UPDATE {vectors} a SET embedding = b.embedding, embedding_sparse = b.embedding_sparse "
+        f"FROM {vectors} b WHERE b.id = 1".encode()
     )
     query = encode_query(encoder, articles.declaration, "same")
     hits = search(connection, articles, query, limit=10, exact=True)
@@ -317,9 +256,11 @@ def test_a_long_document_is_no_trouble_for_the_token_index(
     connection.execute("UPDATE articles SET title = repeat(title || ' ', 20000) WHERE id = 1")
     assert drain(connection, articles).left == 0
     many = ",".join(f"{token}:0.5" for token in range(1, 369))
+    vectors = articles.declaration.vectors.as_string()
     connection.execute(
-        "UPDATE articles SET embedding_sparse = %s::sparsevec WHERE id = 2", (f"{{{many}}}/368",)
+        f"UPDATE {vectors} SET embedding_sparse = '{{{many}}}/368' WHERE id = 2".encode()
     )
     assert connection.execute(
-        "SELECT cardinality(gte.sparse_keys(embedding_sparse, 0.25)) FROM articles WHERE id = 2"
+        "SELECT cardinality(gte.sparse_keys(embedding_sparse, 0.25)) "
+        f"FROM {vectors} WHERE id = 2".encode()
     ).fetchone() == (368,)

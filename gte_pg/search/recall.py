@@ -1,0 +1,233 @@
+"""How much of the exact answer the indexes find, and how fast: recall@k and latency.
+
+    recall@k = the share of the exact k best rows that were found; a row whose score ties with the k-th
+               of them counts as one of them
+
+Queries are the vectors of sampled rows, each of which is left out of its own answers, or given ones.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from gte_pg.database import Connection, Registered
+from gte_pg.declaration import Declaration, key_text
+from gte_pg.errors import QueryError
+from gte_pg.search.query import QueryVectors, Weights
+from gte_pg.search.search import search
+
+_TIE = 1e-6
+
+# So many times the rows that are wanted are looked at, to choose from at random.
+_OVERSAMPLED = 20
+
+EF_SEARCH = (40, 100, 200, 400, 800)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query, and the key (as text) of the row that it was taken from."""
+
+    query: QueryVectors
+    row: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Recall@k over some queries, the median and the 95th percentile of their wall time in ms."""
+
+    queries: int
+    k: int
+    recall: float
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPath:
+    """The default search beside the exact one; `complete` is the share of queries it was for."""
+
+    found: Recall
+    exact: Recall
+    complete: float
+
+
+def sample_questions(
+    connection: Connection, declaration: Declaration, count: int
+) -> list[Question]:
+    """Return the vectors of `count` random rows, or of all if there are no more, as queries."""
+    sparse = sql.SQL("{}::text").format(sql.Identifier("d", declaration.sparse_column))
+    statement = sql.SQL("""
+        SELECT {dense}::text, coalesce({sparse}, ''), {key} FROM {vectors} AS d
+        TABLESAMPLE SYSTEM (least(100, 100 * {wanted} / greatest(
+            gte.estimated_rows(to_regclass({table})), {wanted})))
+        WHERE {dense} IS NOT NULL ORDER BY random() LIMIT {count}
+    """).format(
+        dense=sql.Identifier("d", declaration.dense_column),
+        sparse=sparse if declaration.has_sparse else sql.SQL("NULL"),
+        key=key_text(declaration, "d"),
+        vectors=declaration.vectors,
+        table=sql.Literal(declaration.vectors.as_string()),
+        wanted=sql.Literal(count * _OVERSAMPLED),
+        count=sql.Literal(count),
+    )
+    rows = connection.execute(statement).fetchall()
+    if not rows:
+        raise QueryError(
+            f"{declaration.written} has no row with a vector to measure with: run gte-pg sync first"
+        )
+    return [Question(QueryVectors(dense, sparse), key) for dense, sparse, key in rows]
+
+
+def dense_recall(
+    connection: Connection,
+    declaration: Declaration,
+    questions: Sequence[Question],
+    *,
+    k: int = 10,
+    ef_search: int = 200,
+) -> Recall:
+    """Return the recall@k of the dense index alone: what share of the k nearest rows it brings."""
+    exact = [_nearest(connection, declaration, asked, k, None)[0] for asked in questions]
+    return _dense_recall(connection, declaration, questions, exact, k, ef_search)
+
+
+def dense_recalls(
+    connection: Connection,
+    declaration: Declaration,
+    questions: Sequence[Question],
+    *,
+    k: int = 10,
+    widths: Iterable[int] = EF_SEARCH,
+) -> dict[int, Recall]:
+    """Return the same at several values of hnsw.ef_search."""
+    exact = [_nearest(connection, declaration, asked, k, None)[0] for asked in questions]
+    return {
+        width: _dense_recall(connection, declaration, questions, exact, k, width)
+        for width in widths
+    }
+
+
+def measure(
+    connection: Connection,
+    registered: Registered,
+    questions: Sequence[Question],
+    *,
+    k: int = 10,
+    weights: Weights | None = None,
+    candidates: int | None = None,
+) -> DefaultPath:
+    """Return recall and latency of the default search beside the exact one, for the top k.
+
+    `candidates` as in SET gte.candidates: how many rows the dense index is asked for at least.
+    """
+    shares, times, exact_times, complete = [], [], [], 0
+    for asked in questions:
+        limit = k if asked.row is None else k + 1
+        answers, spent = [], []
+        for exact in (True, False):
+            with connection.transaction():
+                connection.execute(
+                    "SELECT set_config('gte.candidates', %s, true)", (str(candidates or ""),)
+                )
+                started = time.perf_counter()
+                hits = search(
+                    connection, registered, asked.query, limit=limit, weights=weights, exact=exact
+                )
+                spent.append(1000 * (time.perf_counter() - started))
+            complete += not exact and all(hit.complete for hit in hits)
+            answers.append({_text(hit.key): hit.score for hit in hits})
+        shares.append(_share(*(_without(answer, asked, k) for answer in answers)))
+        exact_times.append(spent[0])
+        times.append(spent[1])
+    return DefaultPath(
+        found=_recall(k, shares, times),
+        exact=_recall(k, [1.0] * len(shares), exact_times),
+        complete=complete / len(questions),
+    )
+
+
+def _dense_recall(
+    connection: Connection,
+    declaration: Declaration,
+    questions: Sequence[Question],
+    exact: Sequence[dict[str, float]],
+    k: int,
+    ef_search: int,
+) -> Recall:
+    shares, times = [], []
+    for asked, truth in zip(questions, exact, strict=True):
+        found, spent = _nearest(connection, declaration, asked, k, ef_search)
+        shares.append(_share(truth, found))
+        times.append(spent)
+    return _recall(k, shares, times)
+
+
+def _nearest(
+    connection: Connection,
+    declaration: Declaration,
+    asked: Question,
+    k: int,
+    ef_search: int | None,
+) -> tuple[dict[str, float], float]:
+    """Return the k nearest rows with their dense parts, and the ms it took; a scan without `ef_search`."""
+    vector = sql.SQL("{}::{}").format(sql.Literal(asked.query.dense), sql.SQL(declaration.storage))
+    distance = sql.SQL("{} <#> {}").format(sql.Identifier("d", declaration.dense_column), vector)
+    # Only the bare operator is served by the index.
+    order = distance if ef_search else sql.SQL("({}) + 0").format(distance)
+    statement = sql.SQL("""
+        SELECT {key}, -({distance}) FROM {vectors} AS d WHERE {dense} IS NOT NULL
+        ORDER BY {order} LIMIT {limit}
+    """).format(
+        key=key_text(declaration, "d"),
+        distance=distance,
+        vectors=declaration.vectors,
+        dense=sql.Identifier("d", declaration.dense_column),
+        order=order,
+        limit=sql.Literal(k if asked.row is None else k + 1),
+    )
+    with connection.transaction():
+        if ef_search:
+            connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (str(ef_search),))
+            connection.execute("SET LOCAL enable_seqscan = off")
+        started = time.perf_counter()
+        rows = connection.execute(statement).fetchall()
+        spent = 1000 * (time.perf_counter() - started)
+    return _without(dict(rows), asked, k), spent
+
+
+def _without(scores: dict[str, float], asked: Question, k: int) -> dict[str, float]:
+    """The k best of these without the row that the query was taken from."""
+    ranked = sorted(scores.items(), key=lambda pair: -pair[1])
+    return dict([pair for pair in ranked if pair[0] != asked.row][:k])
+
+
+def _share(truth: dict[str, float], found: dict[str, float]) -> float:
+    if not truth:
+        return 1.0
+    worst = min(truth.values()) - _TIE
+    return sum(score >= worst for score in found.values()) / len(truth)
+
+
+def _recall(k: int, shares: Sequence[float], times: Sequence[float]) -> Recall:
+    ranked = sorted(times)
+    return Recall(
+        queries=len(shares),
+        k=k,
+        recall=statistics.fmean(shares),
+        p50=statistics.median(ranked),
+        p95=ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))],
+    )
+
+
+def _text(key: dict[str, Any]) -> str:
+    """The key as `key_text` writes it."""
+    texts = [str(value) for value in key.values()]
+    return texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)

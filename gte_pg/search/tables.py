@@ -1,0 +1,112 @@
+"""The tables that a search reads: the one with the vectors, and the user's where filters refer to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from gte_pg.declaration import Declaration
+from gte_pg.search.parameters import number, registry
+
+# In a stored statement these stand for the tables, whatever their names are when it runs.
+_VECTORS, _RELATION = "{vectors}", "{relation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """`vectors` has the key columns and the vectors. `rows`, the table as the `filters` refer to it, is
+    the same in the layout "columns"; else it is joined where there are filters.
+    """
+
+    declaration: Declaration
+    vectors: sa.FromClause
+    rows: sa.FromClause
+    filters: tuple[sa.ColumnElement[bool], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        declaration: Declaration,
+        rows: sa.FromClause,
+        filters: Sequence[sa.ColumnElement[bool]] = (),
+    ) -> Tables:
+        """Return the tables of a search over `rows`, the user's table as the filters refer to it."""
+        vectors = rows if declaration.companion is None else plain_vectors(declaration)
+        return cls(declaration, vectors, rows, tuple(filters))
+
+    @classmethod
+    def stored(cls, declaration: Declaration) -> Tables:
+        """Return the tables of a statement that is stored: placeholders, and no filters."""
+        vectors = _table(declaration, (_VECTORS,))
+        if declaration.companion is None:
+            return cls(declaration, vectors, vectors)
+        return cls(declaration, vectors, _table(declaration, (_RELATION,)))
+
+    def select(self, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+        """Select from the rows that match."""
+        source = self.vectors
+        if self.rows is not self.vectors and self.filters:
+            source = self.vectors.join(self.rows, self._same_row(self.rows))
+        return sa.select(*columns).select_from(source).where(*self.filters)
+
+    def hides_nothing(self, embedding: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        """Whether a row of the vectors may be seen for all that its own table's policies say.
+
+        A companion has the policy that its rows are seen with theirs, but its owner is not bound by it,
+        also not where FORCE ROW LEVEL SECURITY binds him on his table: then it is asked here.
+        """
+        if self.rows is self.vectors:
+            return sa.true()
+        declared, active = registry(), sa.func.row_security_active
+        unasked = sa.select(sa.or_(~active(declared.c.relation), active(declared.c.vectors))).where(
+            declared.c.id == embedding
+        )
+        row = self.rows.alias("gte_row")
+        is_seen = sa.select(number(1)).select_from(row).where(self._same_row(row))
+        return sa.or_(unasked.scalar_subquery(), is_seen.correlate(self.vectors).exists())
+
+    def _same_row(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
+        names = [column.name for column in self.declaration.key]
+        return sa.and_(*(_named(rows, name) == self.column(name) for name in names))
+
+    def keys(self) -> list[sa.ColumnElement[Any]]:
+        return [
+            self.column(column.name).label(f"key_{place}")
+            for place, column in enumerate(self.declaration.key)
+        ]
+
+    def column(self, name: str) -> sa.ColumnElement[Any]:
+        return _named(self.vectors, name)
+
+    def system_column(self, name: str) -> sa.ColumnElement[Any]:
+        """A column that every table has and no declaration of it names: ctid, tableoid."""
+        return sa.column(name, _selectable=self.vectors)
+
+
+def plain_table(declaration: Declaration) -> sa.TableClause:
+    """Return the user's table for use in a statement, every name quoted as it stands."""
+    return _table(declaration, tuple(filter(None, (declaration.schema, declaration.table))))
+
+
+def plain_vectors(declaration: Declaration) -> sa.TableClause:
+    """Return the table that holds the vectors for use in a statement, every name quoted."""
+    if declaration.companion is None:
+        return plain_table(declaration)
+    return _table(declaration, declaration.companion)
+
+
+def _table(declaration: Declaration, path: tuple[str, ...]) -> sa.TableClause:
+    *schema, name = (sa.quoted_name(part, quote=True) for part in path)
+    columns = [*(column.name for column in declaration.key), *declaration.columns]
+    return sa.table(
+        name,
+        *(sa.column(sa.quoted_name(column, quote=True)) for column in columns),
+        schema=schema[0] if schema else None,
+    )
+
+
+def _named(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
+    return next(column for column in table.c if column.name == name)

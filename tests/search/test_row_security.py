@@ -1,0 +1,205 @@
+"""Row-level security: a tenant finds the best of what it may see, quickly, and learns of nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from gte_pg.database import Connection, Registered, connect, load
+from gte_pg.encoder import Encoder
+from gte_pg.search import Weights, encode_query, search
+from tests.postgres import new_database
+from tests.search.articles import QUERIES, WEIGHTS, executed, fill, plan_of, reference
+from tests.tables import add_embedding, drain
+
+# Roles belong to the whole server.
+READER = f"gte_pg_test_reader_{os.getpid()}"
+STRANGER = f"gte_pg_test_stranger_{os.getpid()}"
+
+_POLICY = """
+ALTER TABLE articles ADD COLUMN tenant text;
+UPDATE articles SET tenant = CASE WHEN id % 3 = 0 THEN 'blue' WHEN id % 100 = 1 THEN 'small' ELSE 'red' END;
+CREATE INDEX ON articles (tenant);
+ALTER TABLE articles ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenants ON articles USING (tenant = current_setting('app.tenant', true));
+"""
+
+
+@pytest.fixture(scope="module")
+def roles(server: str) -> Iterator[None]:
+    with connect(server) as connection:
+        for role in (READER, STRANGER):
+            connection.execute(f"CREATE ROLE {role}".encode())
+    yield
+    with connect(server) as connection:
+        for role in (READER, STRANGER):
+            connection.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.fixture(scope="module", params=["columns", "companion"])
+def tenants(
+    server: str, template: str, model: str, roles: None, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The DSN of a database where three tenants share a table of 3,000 articles."""
+    with new_database(server, template) as name:
+        dsn = make_conninfo(server, dbname=name)
+        with connect(dsn) as connection:
+            fill(connection)
+            connection.execute(_POLICY)
+            connection.execute(f"GRANT SELECT ON articles TO {READER}".encode())
+            registered = add_embedding(
+                dsn, connection, "articles", ("title",), model, layout=request.param
+            )
+            drain(connection, registered)
+            connection.execute("VACUUM ANALYZE")
+        yield dsn
+
+
+@pytest.fixture
+def connection(tenants: str) -> Iterator[Connection]:
+    with connect(tenants) as connection:
+        yield connection
+
+
+@pytest.fixture
+def articles(connection: Connection) -> Registered:
+    return load(connection, "articles")
+
+
+@contextmanager
+def tenant(connection: Connection, name: str, role: str = READER) -> Iterator[None]:
+    """The connection is that tenant's, of an ordinary role."""
+    connection.execute("SELECT set_config('app.tenant', %s, false)", (name,))
+    connection.execute(f"SET ROLE {role}".encode())
+    try:
+        yield
+    finally:
+        connection.execute("RESET ROLE")
+
+
+def ids_of(connection: Connection, name: str) -> set[int]:
+    rows = connection.execute("SELECT id FROM articles WHERE tenant = %s", (name,)).fetchall()
+    return {key for (key,) in rows}
+
+
+@pytest.mark.parametrize("name", ["red", "blue", "small"])
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+def test_a_tenant_finds_the_best_of_its_own_rows(
+    connection: Connection, articles: Registered, encoder: Encoder, name: str, weights: Weights
+) -> None:
+    own = ids_of(connection, name)
+    for text in QUERIES:
+        query = encode_query(encoder, articles.declaration, text)
+        truth = reference(connection, articles.declaration, query, weights)
+        best = sorted((truth[key][0] for key in own), reverse=True)[:10]
+        if weights.dense == 0:
+            best = [score for score in best if score > 0]
+        with tenant(connection, name):
+            hits = search(connection, articles, query, weights=weights)
+            called = connection.execute(
+                "SELECT (key->>'id')::int, complete FROM gte.search('articles', %s, %s, "
+                "dense_weight => %s, sparse_weight => %s)",
+                (query.dense, query.sparse, weights.dense, weights.sparse),
+            ).fetchall()
+        assert {hit.key["id"] for hit in hits} <= own
+        assert [hit.score for hit in hits] == pytest.approx(best, abs=1e-5)
+        assert all(hit.complete for hit in hits)
+        assert called == [(hit.key["id"], True) for hit in hits]
+
+
+def test_the_token_index_is_used_and_no_row_is_keyed_by_the_query(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    query = encode_query(encoder, articles.declaration, "database кот")
+    with tenant(connection, "red"):
+        plan = plan_of(connection, articles, query, Weights(0, 1))
+    vectors = articles.declaration.vectors.as_string().rpartition(".")[2].strip('"')
+    assert not any("sparse_keys" in line for line in plan)
+    assert executed(plan, f"Tid Scan on {vectors}")[0]
+    assert not any(executed(plan, f"Seq Scan on {vectors}"))
+
+
+def test_without_a_tenant_there_is_nothing(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    query = encode_query(encoder, articles.declaration, "a cat on the mat")
+    with tenant(connection, ""):
+        for exact in (True, False):
+            assert search(connection, articles, query, exact=exact) == []
+        with pytest.raises(psycopg.errors.NoDataFound):
+            connection.execute("SELECT gte.similar('articles', '1')")
+
+
+def test_a_row_of_another_tenant_is_as_good_as_none(
+    connection: Connection, articles: Registered
+) -> None:
+    """The error for a row that may not be seen is the error for a row that is not there."""
+    (red,) = sorted(ids_of(connection, "red"))[:1]
+    with tenant(connection, "blue"):
+        for key in (red, 999_999):
+            with pytest.raises(psycopg.errors.NoDataFound, match=f"no row with the key {key}"):
+                connection.execute("SELECT gte.similar('articles', %s)", (str(key),))
+        found = connection.execute("SELECT found_key FROM gte.similar('articles', '3')").fetchall()
+    assert {key["id"] for (key,) in found} <= ids_of(connection, "blue")
+
+
+def test_a_stranger_learns_nothing(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    """Who may not read the table sees neither rows, nor how common a token is."""
+    query = encode_query(encoder, articles.declaration, "cat")
+    (key,) = connection.execute("SELECT key FROM gte.key_frequency LIMIT 1").fetchone() or (0,)
+    past = f"SELECT tids FROM gte.rows_past_policies({articles.id}, ARRAY[{key}])".encode()
+    assert connection.execute(past).fetchone() != (None,)
+    with tenant(connection, "red"):
+        assert connection.execute(past).fetchone() != (None,)
+        assert connection.execute("SELECT FROM gte.key_frequency").fetchall()
+    with tenant(connection, "red", STRANGER):
+        assert connection.execute(past).fetchone() == (None,)
+        assert connection.execute("SELECT FROM gte.key_frequency").fetchall() == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            search(connection, articles, query)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+def test_without_the_function_that_goes_past_policies_it_scans(
+    connection: Connection, articles: Registered, encoder: Encoder, weights: Weights
+) -> None:
+    """Where even the number of rows with a token is nobody else's business."""
+    query = encode_query(encoder, articles.declaration, "a cat on the mat")
+    connection.execute("BEGIN")
+    connection.execute("REVOKE EXECUTE ON FUNCTION gte.rows_past_policies FROM PUBLIC")
+    with tenant(connection, "red"):
+        hits = search(connection, articles, query, weights=weights)
+        exact = search(connection, articles, query, weights=weights, exact=True)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+            connection.execute("SELECT gte.rows_past_policies(1, '{}')")
+    connection.execute("ROLLBACK")
+    assert hits == exact
+
+
+def test_forced_row_security_holds_for_the_owner(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    query = encode_query(encoder, articles.declaration, "a cat on the mat")
+    red = ids_of(connection, "red")
+    vectors = articles.declaration.vectors.as_string()
+    connection.execute("BEGIN")
+    for table in {"articles", vectors}:
+        connection.execute(f"ALTER TABLE {table} OWNER TO {READER}".encode())
+    connection.execute("ALTER TABLE articles FORCE ROW LEVEL SECURITY")
+    with tenant(connection, "red"):
+        hits = search(connection, articles, query)
+        exact = search(connection, articles, query, exact=True)
+    # And where the functions' owner is bound by it as well, nothing goes past the policies.
+    connection.execute(f"ALTER FUNCTION gte.rows_past_policies OWNER TO {READER}".encode())
+    with tenant(connection, "red"):
+        bound = search(connection, articles, query)
+    connection.execute("ROLLBACK")
+    assert hits == exact == bound
+    assert {hit.key["id"] for hit in hits} <= red
