@@ -109,7 +109,7 @@ def _next(
 
 def _add(dsn: str, coming: Declaration, *, print_sql: bool) -> None:
     def statements(database: sa.Connection) -> list[sql.Composed]:
-        return add_statements(coming, postgres=postgres_version(database))
+        return add_statements(coming, postgres=postgres_version(database), standby=True)
 
     change_schema(dsn, coming.written, statements, print_sql=print_sql)
 

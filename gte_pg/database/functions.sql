@@ -95,10 +95,29 @@ BEGIN
     FOR old IN
         SELECT p.oid FROM pg_proc AS p
         WHERE p.pronamespace = 'gte'::regnamespace AND p.proname IN ('search', 'similar')
-            AND NOT 'complete' = ANY (p.proargnames)
+            AND (NOT 'complete' = ANY (p.proargnames)
+                 OR p.proname = 'search' AND NOT 'generation' = ANY (p.proargnames))
     LOOP
         EXECUTE 'DROP FUNCTION ' || old;
     END LOOP;
+END
+$body$;
+
+-- Vectors of two models, or of two precisions, are not comparable, whether they have as many dimensions or
+-- not. A query says what encoded it; after a switch of the model it is refused.
+CREATE OR REPLACE FUNCTION gte.check_generation(embedding int, asked text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    held text := (SELECT e.generation FROM gte.embedding AS e WHERE e.id = embedding);
+BEGIN
+    IF held <> asked THEN
+        RAISE EXCEPTION 'the query was encoded by %, and the vectors are of %', asked, held
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'The embedding was switched to another model: encode the query by that one.';
+    END IF;
+    RETURN true;
 END
 $body$;
 
@@ -106,6 +125,8 @@ $body$;
 --   score = dense_weight * dense_part + sparse_weight * sparse_part
 -- It runs with the caller's rights: rows that the caller may not see are not found. With `exact`, and
 -- beyond 1,000 rows, every row is scored instead of the candidates that the indexes bring.
+-- A client that says by what it encoded the query, with `generation`, gets an error instead of an answer
+-- after a switch of the model.
 -- `complete` is the same for all rows: no row that was not looked at has a higher score than the last
 -- one here, given that the dense index did bring the nearest rows.
 CREATE OR REPLACE FUNCTION gte.search(
@@ -116,7 +137,8 @@ CREATE OR REPLACE FUNCTION gte.search(
     dense_weight float8 DEFAULT 1.0,
     sparse_weight float8 DEFAULT 0.1,
     embedding text DEFAULT NULL,
-    exact boolean DEFAULT false
+    exact boolean DEFAULT false,
+    generation text DEFAULT NULL
 )
 RETURNS TABLE (key jsonb, score float8, dense_part float8, sparse_part float8, complete boolean)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -142,7 +164,8 @@ BEGIN
                   HINT = 'Pass the query''s dense vector, or dense_weight => 0.';
     END IF;
     SELECT count(*) INTO found_rows FROM gte.embedding AS e
-    WHERE e.relation = search.relation AND (search.embedding IS NULL OR e.name = search.embedding);
+    WHERE e.relation = search.relation
+        AND (e.name = search.embedding OR search.embedding IS NULL AND NOT e.standby);
     IF found_rows = 0 THEN
         RAISE EXCEPTION 'the table % has no embedding%', relation,
             coalesce(' named ' || quote_ident(embedding), '')
@@ -154,7 +177,11 @@ BEGIN
             USING ERRCODE = 'ambiguous_parameter', HINT = 'Name one: embedding => ''…''.';
     END IF;
     SELECT e.* INTO declared FROM gte.embedding AS e
-    WHERE e.relation = search.relation AND (search.embedding IS NULL OR e.name = search.embedding);
+    WHERE e.relation = search.relation
+        AND (e.name = search.embedding OR search.embedding IS NULL AND NOT e.standby);
+    IF generation IS NOT NULL THEN
+        PERFORM gte.check_generation(declared.id, generation);
+    END IF;
     -- The tables are named as they are called now; outside the search path, so with their schema.
     RETURN QUERY EXECUTE replace(replace(
         CASE WHEN exact OR k > 1000 THEN declared.exact_statement ELSE declared.search_statement END,
@@ -181,7 +208,7 @@ BEGIN
         is_pending := false;
         FOR declared IN
             SELECT e.name, e.vectors FROM gte.embedding AS e
-            WHERE e.relation = wait_until_synced.relation
+            WHERE e.relation = wait_until_synced.relation AND NOT e.standby
         LOOP
             EXECUTE format(
                 'SELECT EXISTS (SELECT FROM %s WHERE %2$I IS NOT NULL AND %2$I <= $1)',
@@ -237,7 +264,8 @@ BEGIN
                   HINT = 'Write a composite key as a JSON array of texts: ''["eu", "42"]''.';
     END IF;
     SELECT e.* INTO declared FROM gte.embedding AS e
-    WHERE e.relation = "similar".relation AND ("similar".embedding IS NULL OR e.name = "similar".embedding)
+    WHERE e.relation = "similar".relation
+        AND (e.name = "similar".embedding OR "similar".embedding IS NULL AND NOT e.standby)
     ORDER BY e.id LIMIT 1;
     IF declared.id IS NOT NULL THEN  -- else gte.search says what is wrong
         SELECT string_agg(format('%I = %L', c, v), ' AND '), string_agg(format('%L, %I', c, c), ', ')

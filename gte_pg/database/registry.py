@@ -15,14 +15,18 @@ from gte_pg.errors import DatabaseError
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A declaration that stands in the registry, under its id there."""
+    """A declaration that stands in the registry, under its id there.
+
+    One that is on `standby` waits to take the place of another, or has left it.
+    """
 
     id: int
     declaration: Declaration
+    standby: bool = False
 
 
 def register(
-    declaration: Declaration, *, search_statement: str, exact_statement: str
+    declaration: Declaration, *, search_statement: str, exact_statement: str, standby: bool = False
 ) -> sql.Composed:
     """Return the statement that records a declaration and the statements that search it."""
     values: dict[str, object] = {
@@ -37,6 +41,7 @@ def register(
         "on_change": declaration.on_change,
         "search_statement": search_statement,
         "exact_statement": exact_statement,
+        "standby": standby,
     }
     return sql.SQL(
         "INSERT INTO gte.embedding (relation, vectors, {}) VALUES ({}::regclass, {}::regclass, {})"
@@ -63,7 +68,7 @@ def registered_as(declaration: Declaration) -> sql.Composed:
 # All but the first two are named as in Declaration.
 _FIELDS = (
     "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",
-    "storage", "impact_step", "on_change", "companion",
+    "storage", "impact_step", "on_change", "companion", "standby",
 )  # fmt: skip
 
 # A table that was dropped leaves its row behind: it no longer joins with pg_class.
@@ -71,7 +76,8 @@ _LOAD = """
 SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions,
        e.storage, e.impact_step::float8, e.on_change,
-       CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname::text, v.relname::text] END
+       CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname::text, v.relname::text] END,
+       e.standby
 FROM gte.embedding e
 JOIN pg_class c ON c.oid = e.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class v ON v.oid = e.vectors LEFT JOIN pg_namespace vn ON vn.oid = v.relnamespace
@@ -104,8 +110,8 @@ def load_all(
 
 
 def load(connection: Connection, table: str, name: str | None = None) -> Registered:
-    """Return the embedding of `table` called `name`, or its only one."""
-    found = load_all(connection, table)
+    """Return the embedding of `table` called `name`, or its only one; one on standby only by its name."""
+    found = [one for one in load_all(connection, table) if name is not None or not one.standby]
     names = [entry.declaration.name for entry in found]
     if not found:
         raise DatabaseError(
@@ -125,7 +131,7 @@ def load(connection: Connection, table: str, name: str | None = None) -> Registe
 
 
 def _registered(connection: Connection, row: dict[str, Any]) -> Registered:
-    identifier, written = row.pop("id"), row.pop("written")
+    identifier, written, standby = row.pop("id"), row.pop("written"), row.pop("standby")
     source, companion = tuple(row.pop("source")), row.pop("companion")
     table = find_table(connection, written)
     missing = [column for column in source if column not in table.columns]
@@ -148,4 +154,4 @@ def _registered(connection: Connection, row: dict[str, Any]) -> Registered:
         companion=tuple(companion) if companion else None,
         **row,
     )
-    return Registered(identifier, declaration)
+    return Registered(identifier, declaration, standby)

@@ -21,7 +21,9 @@ from gte_pg.declaration import (
 from gte_pg.search import stored_statement
 
 
-def add_statements(declaration: Declaration, *, postgres: int) -> list[sql.Composed]:
+def add_statements(
+    declaration: Declaration, *, postgres: int, standby: bool = False
+) -> list[sql.Composed]:
     """Return the statements that put an embedding on a table that has rows.
 
     Every row becomes pending. The search indexes are left to `gte-pg sync`, which builds them when
@@ -33,7 +35,7 @@ def add_statements(declaration: Declaration, *, postgres: int) -> list[sql.Compo
         *(create_companion(declaration) if companion else add_columns(declaration)),
         create_pending_index(declaration),
         *create_capture(declaration, postgres=postgres),
-        _register(declaration),
+        _register(declaration, standby=standby),
     ]
 
 
@@ -68,9 +70,10 @@ def detach_statements(declaration: Declaration) -> list[sql.Composed]:
     ]
 
 
-def _register(declaration: Declaration) -> sql.Composed:
+def _register(declaration: Declaration, *, standby: bool = False) -> sql.Composed:
     return register(
         declaration,
         search_statement=stored_statement(declaration),
         exact_statement=stored_statement(declaration, exact=True),
+        standby=standby,
     )

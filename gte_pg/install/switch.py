@@ -42,12 +42,12 @@ def exchange_statements(
     lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(leaving.relation)
     return [
         lock,
-        *_rename(leaving, leaving_name, postgres),
-        *_rename(coming, leaving.name, postgres),
+        *_rename(leaving, leaving_name, postgres, standby=True),
+        *_rename(coming, leaving.name, postgres, standby=False),
     ]
 
 
-def _rename(old: Declaration, name: str, postgres: int) -> list[sql.Composed]:
+def _rename(old: Declaration, name: str, postgres: int, *, standby: bool) -> list[sql.Composed]:
     new = replace(old, name=name)
     if old.companion is not None:
         new = replace(new, companion=companion_name(old.schema, old.table, name))
@@ -60,8 +60,8 @@ def _rename(old: Declaration, name: str, postgres: int) -> list[sql.Composed]:
         ),
         *(_rename_companion(old, new) if old.companion is not None else []),
         *create_capture(new, postgres=postgres),
-        sql.SQL("UPDATE gte.embedding SET name = {} WHERE {}").format(
-            sql.Literal(name), registered_as(old)
+        sql.SQL("UPDATE gte.embedding SET name = {}, standby = {} WHERE {}").format(
+            sql.Literal(name), sql.Literal(standby), registered_as(old)
         ),
         store_statements(new),
     ]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 
 from gte_pg.declaration import Declaration
-from gte_pg.search.parameters import Parameters, number
+from gte_pg.search.parameters import Parameters, number, quoted
 from gte_pg.search.tables import Tables
 
 # The dense leg brings four times the rows asked for, within these bounds: a wider search of the HNSW
@@ -43,7 +43,9 @@ class Legs:
         The settings end with the transaction: SET would leak through a pool.
         """
         kind = HALFVEC if self.declaration.storage == "halfvec" else VECTOR
+        generation = sa.literal_column(quoted(self.tables.declaration.generation), sa.Text)
         columns: list[sa.ColumnElement[Any]] = [
+            sa.func.gte.check_generation(self.given.embedding, generation).label("checked"),
             sa.cast(self.given.dense, kind(self.declaration.dimensions)).label("dense"),
         ]
         if self.declaration.has_sparse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +39,11 @@ class Parameters:
     def named(cls) -> Parameters:
         """Return placeholders whose values are given when the statement runs."""
         return cls(**{name: sa.bindparam(name, type_=kind()) for name, kind in _TYPES.items()})
+
+    @classmethod
+    def looked_up(cls, declaration: Declaration) -> Parameters:
+        """Return the same, but for the id of the embedding: it is looked up when the statement runs."""
+        return replace(cls.named(), embedding=_embedding_id(declaration))
 
     @classmethod
     def of(cls, declaration: Declaration, values: Mapping[str, object]) -> Parameters:

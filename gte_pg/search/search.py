@@ -34,7 +34,8 @@ _CALL = sql.SQL("""\
 SELECT * FROM gte.search(
     {table}, dense => {dense}, sparse => {sparse}, k => {k},
     dense_weight => {dense_weight}, sparse_weight => {sparse_weight},
-    embedding => {embedding}, exact => {exact}
+    embedding => {embedding}, exact => {exact},
+    generation => {generation}
 );""")
 
 
@@ -51,6 +52,7 @@ def gte_search_call(
         "sparse_weight": float(weights.sparse),
         "embedding": declaration.name,
         "exact": exact,
+        "generation": declaration.generation,
     }
     literals = {name: sql.Literal(value) for name, value in values.items()}
     return _CALL.format(**literals).as_string()
@@ -74,7 +76,7 @@ def search(
     declaration = registered.declaration
     found = search_statement(
         Tables.of(declaration, plain_table(declaration)),
-        Parameters.named(),
+        Parameters.looked_up(declaration),
         exact=exact or limit > MOST_INDEXED_ROWS,
     )
     rows = connection.execute(
@@ -85,7 +87,6 @@ def search(
             "k": check_limit(limit),
             "dense_weight": float(weights.dense),
             "sparse_weight": float(weights.sparse),
-            "embedding": registered.id,
         },
     ).fetchall()
     # jsonb puts keys in an order of its own.

@@ -18,7 +18,7 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
     running somewhere. Blocks for at most `timeout` seconds and returns False if that did not come
     about. It asks by short statements and keeps no transaction open, unless `connection` is in one.
     """
-    embeddings = load_all(connection, table)
+    embeddings = [one for one in load_all(connection, table) if not one.standby]
     if not embeddings:
         raise DatabaseError(f"the table {table} has no embedding: there is nothing to wait for")
     (called,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)

@@ -26,12 +26,6 @@ def upgrade() -> None:
                f.retry_at IS NULL AS parked
         FROM gte.failure AS f JOIN gte.embedding AS e ON e.id = f.embedding
     """)
-    # Their result has more columns now: what functions.sql makes cannot replace them.
-    op.execute("""
-        DROP FUNCTION IF EXISTS
-            gte.search(regclass, vector, sparsevec, int, float8, float8, text, boolean),
-            gte.similar(regclass, text, int, float8, float8, text, boolean)
-    """)
 
 
 def downgrade() -> None:

@@ -14,6 +14,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import Layout, declared_encoder
 from gte_pg.encoder import Encoder
+from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, count_broken, missing_triggers, watch
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain
 
@@ -60,9 +61,11 @@ def test_there_and_back(
     connection.execute("UPDATE articles SET title = 'changed' WHERE id <= 5")
     for one in load_all(connection, "articles"):
         assert drain(connection, one).encoded == 5
-    found = gte_pg(dsn, "search", "articles", "changed", "--name", "embedding", "--json")
+    found = gte_pg(dsn, "search", "articles", "changed", "--json")
     assert found.exit_code == 0, found.output
     assert len(found.stdout.splitlines()) == 10
+    by_sql = connection.execute("SELECT * FROM gte.similar('articles', '7', k => 3)").fetchall()
+    assert len(by_sql) == 3
     again = gte_pg(dsn, "switch", "articles", "--model", articles.declaration.model)
     assert "embedding_previous" in again.output, "a second switch would lose the way back"
 
@@ -112,6 +115,23 @@ def test_mistakes(dsn: str, connection: Connection, articles: Registered, model:
     assert "nothing to switch" in same.output
     assert gte_pg(dsn, "switch", "articles").exit_code == 2
     assert "to go back to" in gte_pg(dsn, "switch", "articles", "--back").output
+
+
+def test_a_query_by_the_former_model_is_refused_and_not_compared_with_other_vectors(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    declared = articles.declaration
+    query = encode_query(declared_encoder(declared), declared, "title 7")
+    call = gte_search_call(declared, query, 3, Weights(), exact=False).encode()
+    assert len(search(connection, articles, query)) == 10
+    assert len(connection.execute(call).fetchall()) == 3
+    # As many dimensions, the same columns: nothing else tells these vectors from the former ones.
+    switched = gte_pg(dsn, "switch", "articles", "--model", declared.model, "--precision", "int8")
+    assert switched.exit_code == 0, switched.output
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="the vectors are of"):
+        search(connection, articles, query)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="the vectors are of"):
+        connection.execute(call)
 
 
 def test_a_worker_that_sleeps_through_the_switch_writes_nothing_of_the_old_model(
