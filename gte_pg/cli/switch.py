@@ -22,10 +22,14 @@ from gte_pg.database import (
     postgres_version,
 )
 from gte_pg.declaration import Declaration
-from gte_pg.errors import DatabaseError
+from gte_pg.errors import DatabaseError, QueryError
 from gte_pg.install import add_statements, exchange_statements, next_name, previous_name
 from gte_pg.models import ModelIdentity, Precision, identify
+from gte_pg.search.recall import dense_recall, sample_questions
 from gte_pg.sync import Team, sync_once
+
+# Enough to tell an index that does its work from one that does not.
+_SAMPLED_ROWS = 50
 
 
 @click.command()
@@ -34,6 +38,12 @@ from gte_pg.sync import Team, sync_once
 @click.option("--dimensions", type=int, help="Keep so many dimensions (elastic models only).")
 @precision_option
 @click.option("--name", default="embedding", show_default=True, help="Which embedding.")
+@click.option(
+    "--least-recall",
+    default=0.9,
+    show_default=True,
+    help="Do not exchange if the new dense index has a lower recall@10 on rows of the table.",
+)
 @click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @click.option("--back", is_flag=True, help="Put the former model back in its place, at once.")
 @dsn_option
@@ -43,14 +53,15 @@ def switch(
     dimensions: int | None,
     precision: Precision,
     name: str,
+    least_recall: float,
     print_sql: bool,
     back: bool,
     dsn: str,
 ) -> None:
     """Switch the embedding of TABLE to another model, while the present one goes on serving.
 
-    Adds NAME_next beside it, encodes every row, builds the indexes, and then lets the two exchange
-    names in one short transaction. Interrupted, the same command goes on where it was. The former
+    Adds NAME_next beside it, encodes every row, builds the indexes, measures the recall of the dense
+    one, and then lets the two exchange names in one short transaction. Interrupted, the same command goes on where it was. The former
     embedding stays as NAME_previous, kept in step by gte-pg sync: --back exchanges them again, and
     gte-pg remove TABLE --name NAME_previous gives its space back.
 
@@ -84,6 +95,7 @@ def switch(
             _add(dsn, coming, print_sql=print_sql)
         if not print_sql:
             _fill(dsn, connection, load(connection, table, coming.name))
+            _verify(connection, coming, least_recall)
     _exchange(dsn, present, previous_name(name), coming, print_sql=print_sql)
 
 
@@ -124,6 +136,21 @@ def _fill(dsn: str, connection: Connection, coming: Registered) -> None:
         raise click.ClickException(
             f"{done.left} rows are not encoded by the new model yet; the present one goes on "
             "serving. See gte-pg status; the same command goes on from here"
+        )
+
+
+def _verify(connection: Connection, coming: Declaration, least_recall: float) -> None:
+    """Compare what the new dense index finds with a scan, for some rows of the table."""
+    try:
+        questions = sample_questions(connection, coming, _SAMPLED_ROWS)
+    except QueryError:
+        return  # no row has a vector, so there is nothing to find
+    found = dense_recall(connection, coming, questions)
+    click.echo(f"recall@10 of the new index: {found.recall:.3f} on {found.queries} rows", err=True)
+    if found.recall < least_recall:
+        raise click.ClickException(
+            f"that is below {least_recall}: the present model goes on serving. Build the index on "
+            f"{coming.dense_column} with a larger ef_construction, or accept it with --least-recall"
         )
 
 

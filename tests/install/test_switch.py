@@ -110,6 +110,15 @@ def test_an_interrupted_switch_goes_on_where_it_was(
     assert vectors_are_right(connection, load(connection, "articles", "embedding"))
 
 
+def test_an_index_that_finds_too_little_does_not_take_over(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    refused = gte_pg(dsn, "switch", "articles", "--model", plain_model, "--least-recall", "1.01")
+    assert refused.exit_code == 1
+    assert "recall@10 of the new index: 1.000 on 50 rows" in refused.output
+    assert load(connection, "articles").declaration == articles.declaration
+
+
 def test_mistakes(dsn: str, connection: Connection, articles: Registered, model: str) -> None:
     same = gte_pg(dsn, "switch", "articles", "--model", model)
     assert "nothing to switch" in same.output
