@@ -4,14 +4,10 @@ import dataclasses
 import json
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.database import connect, load_all
-from gte_pg.sync import list_failures
+from gte_pg.sync import Status, list_failures
 from gte_pg.sync import status as count
 
 _MOST_ERRORS = 5
@@ -26,38 +22,45 @@ def status(table: str | None, as_json: bool, dsn: str) -> None:
 
     Rows that failed are listed with their errors: SELECT * FROM gte.failures has them all.
     """
-    grid = Table("embedding", box=SIMPLE_HEAD)
-    for number in ("rows", "encoded", "pending", "oldest", "rows/s", "failed", "parked"):
-        grid.add_column(number, justify="right", min_width=len(number))
-    errors: list[str] = []
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
             declaration = registered.declaration
             found = count(connection, registered)
             if as_json:
                 names = {"table": declaration.written, "embedding": declaration.name}
-                model = {"model": declaration.model, "generation": declaration.generation}
+                model = {
+                    "model": declaration.model,
+                    "generation": declaration.generation,
+                    "layout": declaration.layout,
+                    "standby": registered.standby,
+                }
                 click.echo(json.dumps(names | dataclasses.asdict(found) | model))
-            title = f"{declaration.written}: {declaration.name}"
-            grid.add_row(
-                f"{escape(title)}\n[dim]{escape(declaration.generation)}[/dim]",
-                *(f"{count:,}" for count in (found.rows, found.encoded, found.pending)),
-                _age(found.oldest_pending_seconds),
-                f"{found.rows_per_second:,.1f}",
-                *(f"{count:,}" for count in (found.failed, found.parked)),
-            )
+                continue
+            standby = " (on standby)" if registered.standby else ""
+            click.secho(f"{declaration.written}: {declaration.name}{standby}", bold=True)
+            click.echo(f"  {declaration.generation}")
+            click.echo(f"  {_summary(found)}")
             for failure in list_failures(connection, registered, most=_MOST_ERRORS):
-                errors.append(f"{title}, row {failure.key}: {failure.error}")
-    if not as_json:
-        Console().print(grid)
-        for error in errors:
-            click.echo(error)
+                state = "parked" if failure.parked else "will be retried"
+                click.echo(f"  row {failure.key}, {state}: {failure.error}")
 
 
-def _age(seconds: float | None) -> str:
+def _summary(found: Status) -> str:
+    pending = f"{found.pending:,} pending"
+    if found.oldest_pending_seconds is not None:
+        pending += f" (the oldest for {_age(found.oldest_pending_seconds)})"
+    parts = [f"{found.rows:,} rows", f"{found.encoded:,} encoded", pending]
+    if found.failed:
+        parts.append(f"{found.failed:,} failed")
+    if found.parked:
+        parts.append(f"{found.parked:,} parked")
+    if found.rows_per_second:
+        parts.append(f"{found.rows_per_second:,.1f} rows/s")
+    return ", ".join(parts)
+
+
+def _age(seconds: float) -> str:
     """Write an age in its two largest units: 3 d 4 h, 12 min 5 s, 0.4 s."""
-    if seconds is None:
-        return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
