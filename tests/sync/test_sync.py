@@ -7,33 +7,18 @@ import numpy as np
 import psycopg
 import pytest
 
-from gte_pg.database import Connection, Registered, connect, connect_pooled, load_all
-from gte_pg.declaration import Declaration
+from gte_pg.database import Connection, Registered, connect
 from gte_pg.encoder import Encoder
-from gte_pg.errors import DatabaseError, EncodingError, ModelError
+from gte_pg.errors import EncodingError, ModelError
 from gte_pg.sync import (
-    Limit,
     Round,
-    Team,
     Worker,
     retry_failures,
     status,
     sync_once,
     wait_until_synced,
-    watch,
 )
-from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain, team_of
-
-
-@pytest.fixture(params=["columns", "companion"])
-def articles(
-    dsn: str, connection: Connection, model: str, request: pytest.FixtureRequest
-) -> Registered:
-    connection.execute(ARTICLES)
-    connection.execute("INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 20) n")
-    return add_embedding(
-        dsn, connection, "articles", ("title", "body"), model, layout=request.param
-    )
+from tests.tables import Interrupted, add_embedding, broken_rows, drain, team_of
 
 
 def vectors_of(registered: Registered) -> str:
@@ -201,28 +186,6 @@ def test_a_broken_model_blames_no_row(
     assert drain(connection, articles).encoded == 20, "the rows were still leased"
 
 
-def test_watch_outlives_a_database_and_a_model_that_are_away(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    stop = threading.Event()
-    troubles = iter([ModelError("the files are gone"), psycopg.OperationalError("gone")])
-
-    def encoder_for(_declaration: Declaration) -> Encoder:
-        for trouble in troubles:
-            connection.execute(
-                "INSERT INTO articles (id, title) VALUES (-1, 'x') ON CONFLICT DO NOTHING"
-            )
-            raise trouble
-        return encoder
-
-    team = Team(dsn, stop, encoder_for)
-    for _registered, progress in watch(team, load_all):
-        if progress.stage == "done":
-            stop.set()
-    assert next(troubles, None) is None
-    assert status(connection, articles).pending == 0
-
-
 def test_vectors_of_the_wrong_model_are_never_written(
     connection: Connection, articles: Registered, plain_model: str
 ) -> None:
@@ -267,32 +230,6 @@ def test_a_row_that_kills_workers_is_isolated(
             continue
     found = status(connection, articles)
     assert (found.encoded, found.parked) == (19, 1)
-
-
-def test_two_workers_share_the_rows(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    meet = threading.Barrier(2, timeout=20)
-    seen: list[str] = []
-    once = threading.local()
-
-    def note(texts: list[str]) -> None:
-        seen.extend(texts)
-        if not hasattr(once, "met"):
-            once.met = True
-            meet.wait()
-
-    def work() -> None:
-        with connect(dsn) as own:
-            list(Worker(own, articles, Interrupted(encoder, note), batch_rows=3).rounds())
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(seen) == sorted(f"title {n}" for n in range(1, 21))
-    assert status(connection, articles).pending == 0
 
 
 def test_fresh_rows_go_before_the_backfill_and_do_not_starve_it(
@@ -400,84 +337,6 @@ def test_a_caller_can_wait_for_its_own_write(
     assert connection.execute(wait, ("20 s",)).fetchone() == (True,)
     assert status(connection, articles).pending == 0
     worker.join()
-
-
-def test_nothing_is_left_in_a_worker_s_session(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    # A pooler may hand each transaction another session: what a worker sets must end with it.
-    left = """
-        SELECT (SELECT count(*) FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'),
-               (SELECT count(*) FROM pg_prepared_statements),
-               (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')
-    """
-    with connect_pooled(dsn) as own:
-        before = own.execute(left).fetchone()
-        worker = Worker(own, articles, encoder, batch_rows=5)
-        assert sum(done.encoded for done in worker.rounds()) == 20
-        assert own.execute(left).fetchone() == before
-
-
-def test_a_limit_is_kept_by_all_workers_together(
-    dsn: str, connection: Connection, articles: Registered
-) -> None:
-    team = Team(dsn, threading.Event(), workers=3, batch_rows=2, limit=Limit(7))
-    *_, last = sync_once(connection, articles, team)
-    assert (last.encoded, last.left) == (7, 13)
-
-
-def test_one_embedding_s_trouble_is_nobody_else_s(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
-) -> None:
-    connection.execute("""
-        CREATE TABLE gone (id int PRIMARY KEY, body text, other text);
-        CREATE TABLE modelless (id int PRIMARY KEY, body text);
-        INSERT INTO gone VALUES (1, 'x');
-        INSERT INTO modelless VALUES (1, 'x');
-    """)
-    gone = add_embedding(dsn, connection, "gone", ("body",), model)
-    modelless = add_embedding(dsn, connection, "modelless", ("body",), model)
-    connection.execute("ALTER TABLE gone RENAME COLUMN body TO text")
-    with pytest.raises(DatabaseError, match="'body'"):
-        load_all(connection)
-
-    def encoder_for(declaration: Declaration) -> Encoder:
-        if declaration.table == "modelless":
-            raise ModelError("no such files")
-        return encoder
-
-    stop = threading.Event()
-    problems: list[DatabaseError] = []
-    team = Team(dsn, stop, encoder_for)
-    for _registered, progress in watch(team, lambda own: load_all(own, problems=problems)):
-        if progress.encoded:
-            stop.set()
-    assert status(connection, articles).pending == 0
-    assert status(connection, modelless).pending == 1
-    assert "'body'" in str(problems[0])
-    assert gone.declaration.table == "gone"
-
-
-def test_a_backfill_and_fresh_rows_of_several_tables_go_on_side_by_side(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
-) -> None:
-    connection.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
-    notes = add_embedding(dsn, connection, "notes", ("body",), model)
-    order: list[str] = []
-
-    def note(texts: list[str]) -> None:
-        if not order:
-            connection.execute("INSERT INTO notes VALUES (1, 'fresh')")
-        order.extend(texts)
-        if len(order) >= 21:
-            stop.set()
-
-    stop = threading.Event()
-    slow = Interrupted(encoder, note)
-    team = Team(dsn, stop, lambda _declaration: slow, workers=1, batch_rows=2)
-    list(watch(team, load_all))
-    assert order.index("fresh") < 10, "the backfill of another table was finished first"
-    assert status(connection, notes).pending == 0
 
 
 def test_the_last_hour_s_speed_is_shown(connection: Connection, articles: Registered) -> None:

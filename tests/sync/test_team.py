@@ -1,0 +1,148 @@
+"""Several workers, several embeddings."""
+
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+
+from gte_pg.database import Connection, Registered, connect, connect_pooled, load_all
+from gte_pg.declaration import Declaration
+from gte_pg.encoder import Encoder
+from gte_pg.errors import DatabaseError, ModelError
+from gte_pg.sync import (
+    Limit,
+    Team,
+    Worker,
+    status,
+    sync_once,
+    watch,
+)
+from tests.tables import Interrupted, add_embedding
+
+
+def test_watch_outlives_a_database_and_a_model_that_are_away(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    stop = threading.Event()
+    troubles = iter([ModelError("the files are gone"), psycopg.OperationalError("gone")])
+
+    def encoder_for(_declaration: Declaration) -> Encoder:
+        for trouble in troubles:
+            connection.execute(
+                "INSERT INTO articles (id, title) VALUES (-1, 'x') ON CONFLICT DO NOTHING"
+            )
+            raise trouble
+        return encoder
+
+    team = Team(dsn, stop, encoder_for)
+    for _registered, progress in watch(team, load_all):
+        if progress.stage == "done":
+            stop.set()
+    assert next(troubles, None) is None
+    assert status(connection, articles).pending == 0
+
+
+def test_two_workers_share_the_rows(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    meet = threading.Barrier(2, timeout=20)
+    seen: list[str] = []
+    once = threading.local()
+
+    def note(texts: list[str]) -> None:
+        seen.extend(texts)
+        if not hasattr(once, "met"):
+            once.met = True
+            meet.wait()
+
+    def work() -> None:
+        with connect(dsn) as own:
+            list(Worker(own, articles, Interrupted(encoder, note), batch_rows=3).rounds())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == sorted(f"title {n}" for n in range(1, 21))
+    assert status(connection, articles).pending == 0
+
+
+def test_nothing_is_left_in_a_worker_s_session(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    # A pooler may hand each transaction another session: what a worker sets must end with it.
+    left = """
+        SELECT (SELECT count(*) FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'),
+               (SELECT count(*) FROM pg_prepared_statements),
+               (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')
+    """
+    with connect_pooled(dsn) as own:
+        before = own.execute(left).fetchone()
+        worker = Worker(own, articles, encoder, batch_rows=5)
+        assert sum(done.encoded for done in worker.rounds()) == 20
+        assert own.execute(left).fetchone() == before
+
+
+def test_a_limit_is_kept_by_all_workers_together(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    team = Team(dsn, threading.Event(), workers=3, batch_rows=2, limit=Limit(7))
+    *_, last = sync_once(connection, articles, team)
+    assert (last.encoded, last.left) == (7, 13)
+
+
+def test_one_embedding_s_trouble_is_nobody_else_s(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
+) -> None:
+    connection.execute("""
+        CREATE TABLE gone (id int PRIMARY KEY, body text, other text);
+        CREATE TABLE modelless (id int PRIMARY KEY, body text);
+        INSERT INTO gone VALUES (1, 'x');
+        INSERT INTO modelless VALUES (1, 'x');
+    """)
+    gone = add_embedding(dsn, connection, "gone", ("body",), model)
+    modelless = add_embedding(dsn, connection, "modelless", ("body",), model)
+    connection.execute("ALTER TABLE gone RENAME COLUMN body TO text")
+    with pytest.raises(DatabaseError, match="'body'"):
+        load_all(connection)
+
+    def encoder_for(declaration: Declaration) -> Encoder:
+        if declaration.table == "modelless":
+            raise ModelError("no such files")
+        return encoder
+
+    stop = threading.Event()
+    problems: list[DatabaseError] = []
+    team = Team(dsn, stop, encoder_for)
+    for _registered, progress in watch(team, lambda own: load_all(own, problems=problems)):
+        if progress.encoded:
+            stop.set()
+    assert status(connection, articles).pending == 0
+    assert status(connection, modelless).pending == 1
+    assert "'body'" in str(problems[0])
+    assert gone.declaration.table == "gone"
+
+
+def test_a_backfill_and_fresh_rows_of_several_tables_go_on_side_by_side(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
+) -> None:
+    connection.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
+    notes = add_embedding(dsn, connection, "notes", ("body",), model)
+    order: list[str] = []
+
+    def note(texts: list[str]) -> None:
+        if not order:
+            connection.execute("INSERT INTO notes VALUES (1, 'fresh')")
+        order.extend(texts)
+        if len(order) >= 21:
+            stop.set()
+
+    stop = threading.Event()
+    slow = Interrupted(encoder, note)
+    team = Team(dsn, stop, lambda _declaration: slow, workers=1, batch_rows=2)
+    list(watch(team, load_all))
+    assert order.index("fresh") < 10, "the backfill of another table was finished first"
+    assert status(connection, notes).pending == 0
