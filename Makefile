@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test stress check format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -19,7 +19,10 @@ demo: $(VENV)/.installed  ## start a Postgres, make this machine's Python docume
 	$(BIN)/gte-pg demo $(if $(QUERY),"$(QUERY)")
 
 test: $(VENV)/.installed  ## run every test on a real Postgres
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+stress: $(VENV)/.installed  ## let applications, workers and trouble loose on a Postgres, and check every vector meanwhile
+	$(BIN)/python -m tests.stress $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 check: $(VENV)/.installed  ## format, lint, types, layers, tests
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -113,6 +114,19 @@ def _remember(dsn: str, kind: str) -> None:
         ).fetchone()
     assert row is not None
     _found["postgres"] = f"Postgres {row[0]} with pgvector {row[1]} ({kind})"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Of several processes that share the tests, each has a server, and one writes the report.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput.update(_found)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _found.update(
+        {name: node.workeroutput[name] for name in ("postgres",) if name in node.workeroutput}
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import sql
+from sqlalchemy.exc import ProgrammingError
 
 from gte_pg.database.connect import Connection
 from gte_pg.database.table import find_table
@@ -97,7 +99,13 @@ def load_all(
     oid = find_table(connection, table).oid if table is not None else None
     if connection.execute("SELECT to_regclass('gte.embedding')").fetchone() == (None,):
         return []
-    rows = connection.execute(_LOAD, {"table": oid}).fetchall()
+    try:
+        rows = connection.execute(_LOAD, {"table": oid}).fetchall()
+    except (psycopg.errors.UndefinedColumn, ProgrammingError) as error:
+        raise DatabaseError(
+            "the schema gte of this database was made by an older gte-pg: bring it up to date with "
+            "gte-pg init"
+        ) from error
     found = []
     for row in rows:
         try:

@@ -62,8 +62,9 @@ def as_pgvector(encoded: Encoded, index: int) -> QueryVectors:
         entries = zip(indices + 1, weights, strict=True)
         inner = ",".join(f"{token}:{weight!s}" for token, weight in entries)
         sparse = f"{{{inner}}}/{encoded.sparse.dimensions}"
-    # NumPy writes a float32 with as few digits as tell it apart.
-    return QueryVectors(f"[{','.join(map(str, encoded.dense[index]))}]", sparse)
+    # Nine digits tell any two float32 apart.
+    dense = ",".join([f"{value:.9g}" for value in encoded.dense[index].tolist()])
+    return QueryVectors(f"[{dense}]", sparse)
 
 
 def parse_sparse(text: str) -> dict[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,13 +75,8 @@ def search(
     """
     weights = weights or Weights()
     declaration = registered.declaration
-    found = search_statement(
-        Tables.of(declaration, plain_table(declaration)),
-        Parameters.looked_up(declaration),
-        exact=exact or limit > MOST_INDEXED_ROWS,
-    )
     rows = connection.execute(
-        statement_text(with_json_key(declaration, found)).encode(),
+        _statement(declaration, exact or limit > MOST_INDEXED_ROWS),
         {
             "dense": query.dense,
             "sparse": query.sparse,
@@ -92,3 +88,14 @@ def search(
     # jsonb puts keys in an order of its own.
     names = [column.name for column in declaration.key]
     return [Hit({name: key[name] for name in names}, *parts) for key, *parts in rows]
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(declaration: Declaration, exact: bool) -> bytes:
+    """Return the text of the statement, which takes longer to write than most queries to run."""
+    found = search_statement(
+        Tables.of(declaration, plain_table(declaration)),
+        Parameters.looked_up(declaration),
+        exact=exact,
+    )
+    return statement_text(with_json_key(declaration, found)).encode()

@@ -6,8 +6,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from gte_pg.database import Connection, connect, engine, ensure_schema, load
+from gte_pg.database import Connection, connect, engine, ensure_schema, load, load_all
 from gte_pg.encoder import Encoder
+from gte_pg.errors import DatabaseError
 from gte_pg.search import encode_query, search
 from tests.tables import ARTICLES, add_embedding, broken_rows, drain
 
@@ -81,3 +82,9 @@ def test_a_database_without_pgvector_says_so(
         with pytest.raises(Exception, match=r"pgvector|permission denied"):
             ensure_schema(connection)
         connection.rollback()
+
+
+def test_a_schema_of_an_older_version_says_what_to_do(connection: Connection) -> None:
+    connection.execute("ALTER TABLE gte.embedding DROP COLUMN standby")
+    with pytest.raises(DatabaseError, match="gte-pg init"):
+        load_all(connection)

@@ -1,0 +1,203 @@
+"""What capture costs a writer: gte-pg's triggers beside a bare table, Supabase's recipe and pgai's.
+
+    .venv/bin/python benchmarks/sync/capture.py [--rows 10000] [--rounds 5]
+
+CPU microseconds a row of the writer's backend, the least of the rounds; every kind of table in turn in
+each round. Commits do not wait for the disk. "Triggers off" has the columns of gte-pg and none of its
+work: what is left over bare is the width of a row with its vectors, and the index of pending rows.
+Updates are of rows that have their vectors; single statements are prepared and come from a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpu import spent
+from database import fresh_database, parser
+from markdown import print_table
+from table import BODY, add_embedding, encode_all, make_table
+
+from gte_pg.database import Connection, connect, load
+from gte_pg.declaration import Layout
+
+FOLDER = Path(__file__).parent
+
+SINGLES = 1_000
+UNRELATED = "UPDATE {table} SET likes = likes + 1"
+LARGE_TEXTS, LARGE_BYTES = 10, 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of table, by its name in the database.
+
+    `finish` is the statement that leaves its rows with vectors and its queue empty; where there is an
+    embedding of gte-pg's, its own worker does that.
+    """
+
+    title: str
+    table: str
+    finish: str = ""
+    layout: Layout | None = None
+    prepare: str = ""
+
+    @property
+    def vacuum(self) -> bytes:
+        vectors = f", {self.table}_embedding" if self.layout == "companion" else ""
+        return f"VACUUM ANALYZE {self.table}{vectors}".encode()
+
+
+A_VECTOR = "array_fill(0.05::real, ARRAY[384])"
+
+KINDS = (
+    Kind("bare table", "bare"),
+    Kind("gte-pg, columns, triggers off", "untriggered", layout="columns",
+         prepare="ALTER TABLE untriggered DISABLE TRIGGER USER"),
+    Kind("gte-pg, columns", "columns", layout="columns"),
+    Kind("gte-pg, companion", "companion", layout="companion"),
+    Kind("Supabase's recipe (pgmq)", "supabase", prepare=(FOLDER / "supabase.sql").read_text(),
+         finish=f"UPDATE supabase SET embedding = {A_VECTOR}::halfvec WHERE embedding IS NULL; "
+         "TRUNCATE pgmq.q_embedding_jobs"),
+    Kind("pgai's vectorizer", "pgai", prepare=(FOLDER / "pgai.sql").read_text(),
+         finish="TRUNCATE pgai_store; INSERT INTO pgai_store (id, chunk_seq, chunk, embedding) "
+         f"SELECT id, 0, body, {A_VECTOR}::vector FROM pgai; TRUNCATE ai.queue_1"),
+)  # fmt: skip
+
+
+def main() -> None:
+    asked = parser(__doc__ or "", rows=10_000, rounds=5).parse_args()
+    with fresh_database(asked.dsn) as dsn:
+        costs: dict[Kind, dict[str, float]] = {kind: {} for kind in KINDS}
+        for kind in KINDS:
+            with connect(dsn) as connection:
+                prepare(dsn, connection, kind)
+        for _ in range(asked.rounds):
+            for kind, least in costs.items():
+                with connect(dsn) as connection:
+                    connection.execute("SET synchronous_commit = off")
+                    for write, cost in measured(dsn, connection, kind, asked.rows):
+                        least[write] = min(cost, least.get(write, cost))
+    writes = list(costs[KINDS[0]])
+    print_table(
+        ("µs a row", *(kind.title for kind in KINDS)),
+        ((write, *cells([costs[kind][write] for kind in KINDS])) for write in writes),
+    )
+
+
+def cells(costs: list[float]) -> list[str]:
+    bare, *others = costs
+    return [f"{bare:.1f}", *(f"{cost:.1f} ({cost / bare:.2f}×)" for cost in others)]
+
+
+def prepare(dsn: str, connection: Connection, kind: Kind) -> None:
+    make_table(connection, kind.table)
+    if kind.layout:
+        add_embedding(dsn, name=kind.table, layout=kind.layout)
+    if kind.prepare:
+        connection.execute(kind.prepare.encode())
+
+
+def measured(
+    dsn: str, connection: Connection, kind: Kind, rows: int
+) -> Iterator[tuple[str, float]]:
+    """Yield each way of writing and the microseconds that a row of it cost."""
+    writer = Writer(dsn, connection, kind)
+    yield from inserts(writer, rows)
+    yield from updates(writer, rows)
+    yield from updates_beside_large_text(writer)
+
+
+def inserts(writer: Writer, rows: int) -> Iterator[tuple[str, float]]:
+    given = f"SELECT n AS id, {BODY} AS body FROM generate_series(1, {rows}) AS n"
+    writer.execute(f"CREATE TEMP TABLE given AS {given}")
+    writer.empty()
+    yield f"COPY {rows:,} rows", writer.cost(writer.copy("SELECT * FROM given"), rows)
+    writer.empty()
+    insert = "INSERT INTO {table} (id, body) SELECT id, body FROM given"
+    yield f"INSERT … SELECT {rows:,} rows", writer.cost(lambda: writer.execute(insert), rows)
+    writer.empty()
+    insert_one = f"INSERT INTO {{table}} (id, body) VALUES (%s, '{'some text ' * 36}')"
+    yield "INSERT, single", writer.cost(lambda: writer.singles(insert_one), SINGLES)
+
+
+def updates(writer: Writer, rows: int) -> Iterator[tuple[str, float]]:
+    writer.empty()
+    writer.execute("INSERT INTO {table} (id, body) SELECT id, body FROM given")
+    writer.finish()
+    writer.execute("VACUUM (FULL, ANALYZE) {table}")
+    bulk = writer.cost(lambda: writer.execute(UNRELATED), rows)
+    yield f"unrelated UPDATE, {rows:,} rows", bulk
+    single = writer.cost(lambda: writer.singles(UNRELATED + " WHERE id = %s"), SINGLES)
+    yield "unrelated UPDATE, single", single
+    text = "UPDATE {table} SET body = body || 'x'"
+    others = f"{text} WHERE id > {SINGLES}"
+    bulk = writer.cost(lambda: writer.execute(others), rows - SINGLES)
+    yield f"text UPDATE, {rows - SINGLES:,} rows", bulk
+    single = writer.cost(lambda: writer.singles(text + " WHERE id = %s"), SINGLES)
+    yield "text UPDATE, single", single
+
+
+def updates_beside_large_text(writer: Writer) -> Iterator[tuple[str, float]]:
+    writer.empty()
+    text = f"SELECT string_agg(md5(n || ' ' || i), '') FROM generate_series(1, {LARGE_BYTES // 32}) AS i"
+    numbers = f"generate_series(1, {LARGE_TEXTS}) AS n"
+    writer.execute(f"INSERT INTO {{table}} (id, body) SELECT n, ({text}) FROM {numbers}")
+    writer.finish()
+    single = UNRELATED + " WHERE id = %s"
+    cost = writer.cost(lambda: writer.singles(single, LARGE_TEXTS), SINGLES)
+    yield "unrelated UPDATE, single, text of 1 MB", cost
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """An application that writes to a table of one kind: `{table}` in its statements."""
+
+    dsn: str
+    connection: Connection
+    kind: Kind
+
+    def execute(self, statement: str) -> None:
+        self.connection.execute(statement.format(table=self.kind.table).encode())
+
+    def singles(self, statement: str, rows: int = SINGLES) -> None:
+        """Run the statement for one of the first rows after the other, a thousand times in all."""
+        written = statement.format(table=self.kind.table).encode()
+        for number in range(SINGLES):
+            self.connection.execute(written, (number % rows + 1,), prepare=True)
+
+    def copy(self, query: str) -> Callable[[], object]:
+        """Return what copies the rows of the query, read beforehand."""
+        rows = self.connection.execute(query.encode()).fetchall()
+        lines = "".join(f"{key}\t{body}\n" for key, body in rows)
+        statement = f"COPY {self.kind.table} (id, body) FROM STDIN".encode()
+
+        def run() -> None:
+            with self.connection.cursor().copy(statement) as stream:
+                stream.write(lines)
+
+        return run
+
+    def cost(self, work: Callable[[], object], rows: int) -> float:
+        """Return the microseconds of CPU that the backend spends on a row."""
+        seconds = spent(self.connection, work)
+        self.connection.execute(self.kind.vacuum)
+        return 1e6 * seconds / rows
+
+    def empty(self) -> None:
+        self.execute("TRUNCATE {table}")
+        if self.kind.finish:
+            self.execute(self.kind.finish)
+
+    def finish(self) -> None:
+        """Give every row its vector, and nothing is queued."""
+        if self.kind.layout:
+            encode_all(self.dsn, load(self.connection, self.kind.table))
+        if self.kind.finish:
+            self.execute(self.kind.finish)
+        self.connection.execute(self.kind.vacuum)
+
+
+if __name__ == "__main__":
+    main()
