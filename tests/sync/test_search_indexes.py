@@ -76,8 +76,10 @@ def test_two_syncs_do_not_take_each_other_s_index_for_a_leftover(
     connection.execute("DROP INDEX articles_embedding_dense")
     (missing,) = missing_search_indexes(connection, articles.declaration)
     with connect(dsn) as other:
-        other.execute("SELECT pg_advisory_lock(%s, %s)", (int.from_bytes(b"gtei"), articles.id))
+        lock = (int.from_bytes(b"gtei"), articles.id)
+        other.execute("SELECT pg_advisory_lock(%s, %s)", lock)
         assert not build_search_index(connection, articles, missing)
+        other.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
     assert build_search_index(connection, articles, missing)
     assert missing_search_indexes(connection, articles.declaration) == []
 
