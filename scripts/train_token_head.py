@@ -207,7 +207,6 @@ def write(path: Path, weight: Floats, bias: float, weights: Floats) -> None:
     fields = {
         "model": MODEL,
         "weights_sha256": WEIGHTS_SHA256,
-        "version": 1,
         "note": "gte-pg's own head, for trying hybrid search out; see docs/token-head.md",
         "licence": "Apache-2.0",
         "trained_on": "summaries and descriptions of Debian 12 packages; docstrings of the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import TypedDict
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -26,6 +27,7 @@ from gte_pg.models.stored import stored_directory
 __all__ = ["models"]
 
 MEGABYTE = 1_000_000
+TABLE_WIDTH = 80
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON Lines.")
 
 
@@ -41,14 +43,25 @@ def list_models(as_json: bool) -> None:
     rows = [_row(known) for known in CATALOGUE]
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row))
+            click.echo(json.dumps(row, ensure_ascii=False))
         return
     grid = Table(box=SIMPLE_HEAD)
-    for heading in rows[0]:
-        grid.add_column(heading.replace("_", " "), no_wrap=heading == "name")
+    for heading in ("name", "dimensions", "max tokens", "sparse", "licence", "here"):
+        number = heading in ("dimensions", "max tokens")
+        grid.add_column(heading, no_wrap=True, justify="right" if number else "left")
     for row in rows:
-        grid.add_row(*(_cell(value) for value in row.values()))
-    Console().print(grid)
+        low = f"{row['elastic'][0]}-" if row["elastic"] else ""
+        grid.add_row(
+            row["name"],
+            f"{low}{row['dimensions']}",
+            f"{row['max_tokens']:,}",
+            "yes" if row["sparse"] else "",
+            row["licence"],
+            "yes" if row["here"] else "",
+        )
+    # Whole cells, even where the terminal has to wrap them.
+    Console(width=max(Console().width, TABLE_WIDTH)).print(grid)
+    click.echo("  here: on this machine; --json has hub ids, revisions, pooling, instructions")
 
 
 @models.command()
@@ -124,30 +137,34 @@ def remove(name: str) -> None:
     click.echo(f"{known.name}: {remove_stored(known) / MEGABYTE:,.0f} MB are free")
 
 
-def _row(known: KnownModel) -> dict[str, object]:
+class Row(TypedDict):
+    """One model of the list, as --json writes it."""
+
+    name: str
+    dimensions: int
+    elastic: tuple[int, int] | None
+    max_tokens: int
+    pooling: str
+    query_instruction: str
+    sparse: bool
+    licence: str
+    source: str
+    here: bool
+
+
+def _row(known: KnownModel) -> Row:
     return {
         "name": known.name,
         "dimensions": known.dimensions,
-        "elastic": list(known.elastic) if known.elastic else None,
+        "elastic": known.elastic,
         "max_tokens": known.max_length,
         "pooling": known.pooling,
-        "query_instruction": bool(known.query_instruction),
+        "query_instruction": known.query_instruction,
         "sparse": known.sparse_dimensions is not None,
         "licence": known.licence,
-        "source": f"{known.hub_id}@{known.revision[:12]}",
+        "source": f"{known.hub_id}@{known.revision}",
         "here": stored_directory(known) is not None,
     }
-
-
-def _cell(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else ""
-        case None:
-            return ""
-        case [low, high]:
-            return f"{low}-{high}"
-    return str(value)
 
 
 def _sentence(row: dict[str, object]) -> str:

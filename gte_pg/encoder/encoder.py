@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
 from typing import Literal, Self, get_args
@@ -31,6 +31,7 @@ from gte_pg.models.token_head import TokenHead, read_token_head
 __all__ = ["Encoder", "load_encoder"]
 
 Kind = Literal["document", "query"]
+HEAD_START_SECONDS = 0.05
 
 
 class Encoder:
@@ -57,11 +58,11 @@ class Encoder:
         self._firsts_only = (
             directory.pooling == "cls" and head is None and not is_ready_made(directory.path)
         )
-        # Both take a second for the largest models, and neither waits for the other.
+        # Both take half a second for the largest models. The session opens without Python's lock, and
+        # the tokenizer loads with it: so the session begins first, and neither waits for the other.
         opening = self._callers.submit(self._open_session, providers)
-        self._tokenizer = _fitting_tokenizer(directory)
-        if head is not None:
-            _ = self._tokenizer.canonical
+        wait([opening], timeout=HEAD_START_SECONDS)
+        self._tokenizer = _fitting_tokenizer(directory, weighted=head is not None)
         self._session = opening.result()
 
     @classmethod
@@ -265,11 +266,12 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fitting_tokenizer(directory: ModelDirectory) -> Tokenizer:
+def _fitting_tokenizer(directory: ModelDirectory, *, weighted: bool) -> Tokenizer:
     tokenizer = Tokenizer(directory)
-    if tokenizer.size > directory.architecture.vocabulary:
+    size = len(tokenizer.canonical) if weighted else tokenizer.size
+    if size > directory.architecture.vocabulary:
         raise ModelError(
-            f"{directory.path}: the tokenizer has {tokenizer.size} tokens and the model "
+            f"{directory.path}: the tokenizer has {size} tokens and the model "
             f"{directory.architecture.vocabulary}; the two files are not of one model"
         )
     return tokenizer

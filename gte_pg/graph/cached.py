@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gte_pg.models.built import built_entry
 from gte_pg.models.cache import filled
 from gte_pg.models.catalogue import Precision
-from gte_pg.models.content import content_digest
 from gte_pg.models.directory import ModelDirectory
 
 __all__ = ["GRAPH_FILE", "built_graph"]
@@ -30,6 +30,5 @@ def built_graph(directory: ModelDirectory, precision: Precision, *, firsts_only:
 
         build(directory, folder / GRAPH_FILE, precision, firsts_only=firsts_only)
 
-    kind = f"{precision}-{'firsts' if firsts_only else 'tokens'}"
-    entry = f"graphs/{content_digest(directory.path)[:32]}-{kind}-{VERSION}"
-    return filled(entry, fill) / GRAPH_FILE
+    variant = f"{precision}-{'firsts' if firsts_only else 'tokens'}-{VERSION}"
+    return filled(built_entry("graphs", directory.path, variant), fill) / GRAPH_FILE

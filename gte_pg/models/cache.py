@@ -2,7 +2,8 @@
 
 An entry is a directory that is complete or absent. It is filled beside its place and renamed into
 it, so two processes may fill the same entry at once: the first rename wins, the other's work is
-thrown away, and no reader ever sees half an entry.
+thrown away, and no reader ever sees half an entry. A note is a small file of the same kind, except
+that the last one wins.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from platformdirs import user_cache_dir
 
 from gte_pg.errors import ModelError
 
-__all__ = ["cache_directory", "filled"]
+__all__ = ["cache_directory", "filled", "noted"]
 
 
 def cache_directory() -> Path:
@@ -50,6 +51,21 @@ def filled(entry: str, fill: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return place
+
+
+def noted(note: str, text: str) -> None:
+    """Write the cache's small file `note`; a cache that cannot be written forgets, and no more."""
+    place = cache_directory() / note
+    beside = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
+            beside = Path(file.name)
+            file.write(text)
+        beside.replace(place)
+    except OSError:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
 
 
 def _move_into_place(beside: Path, place: Path) -> None:

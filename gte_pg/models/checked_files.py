@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gte_pg.models.content import DECIDING_FILES, file_sha256
+from gte_pg.models.content import DECIDING_FILES
+from gte_pg.models.file_hash import file_sha256, remembered_sha256
 from gte_pg.models.offline import SHA256
 from gte_pg.models.ready_made import GRAPHS
 
 __all__ = ["CheckedFile", "checked_files"]
 
 GIT_LENGTH, SHA256_LENGTH = 40, 64
+State = Literal["matches", "differs", "not known"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +29,30 @@ class CheckedFile:
 
     name: str
     size: int
-    state: Literal["matches", "differs", "not known"]
+    state: State
 
 
-def checked_files(directory: Path, *, offline: bool) -> list[CheckedFile]:
-    """Check the files of a directory that decide vectors; reads them all. `offline` says that they
-    should be those of the offline model's wheel.
+def checked_files(directory: Path, *, offline: bool, remembered: bool = False) -> list[CheckedFile]:
+    """Check the files of a directory that decide vectors; reads them all, unless hashes remembered
+    of unchanged files will do. `offline` says that they should be those of the offline model's wheel.
     """
+    sha256 = remembered_sha256 if remembered else file_sha256
     found = []
     for name in (*DECIDING_FILES, *GRAPHS.values()):
         path = directory / name
         if not path.is_file():
             continue
         expected = SHA256.get(name, "") if offline else _name_in_hub_cache(path)
-        found.append(CheckedFile(name, path.stat().st_size, _state(path, expected)))
+        state: State = "not known"
+        if expected:
+            content = sha256(path) if len(expected) == SHA256_LENGTH else _git_hash(path)
+            state = "matches" if content == expected else "differs"
+        found.append(CheckedFile(name, path.stat().st_size, state))
     return found
 
 
-def _state(path: Path, expected: str) -> Literal["matches", "differs", "not known"]:
-    if not expected:
-        return "not known"
-    content = file_sha256(path) if len(expected) == SHA256_LENGTH else _git_hash(path)
-    return "matches" if content == expected else "differs"
-
-
 def _name_in_hub_cache(path: Path) -> str:
-    blob = path.resolve()
+    blob = path.readlink() if path.is_symlink() else path
     is_hash = blob.parent.name == "blobs" and len(blob.name) in (GIT_LENGTH, SHA256_LENGTH)
     return blob.name if is_hash else ""
 

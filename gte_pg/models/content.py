@@ -6,13 +6,12 @@ Only files that decide a vector count; a README or another export of the weights
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from pathlib import Path
 
-from gte_pg.errors import ModelError
+from gte_pg.models.file_hash import remembered_sha256
 from gte_pg.models.ready_made import GRAPHS, is_ready_made
 
-__all__ = ["DECIDING_FILES", "content_digest", "file_sha256"]
+__all__ = ["DECIDING_FILES", "content_digest"]
 
 DECIDING_FILES = (
     "config.json",
@@ -31,26 +30,11 @@ DECIDING_FILES = (
 def content_digest(directory: Path) -> str:
     """Return the sha256, in hex, over the names and contents of the deciding files that are there.
 
-    Reads the weights: about half a second per gigabyte the first time, then remembered.
+    Reads the weights the first time; then their hash is remembered until the file changes.
     """
     digest = hashlib.sha256()
     exports = tuple(GRAPHS.values()) if is_ready_made(directory) else ()
     for name in (*DECIDING_FILES, *exports):
         if (directory / name).is_file():
-            digest.update(f"{name}\0{file_sha256(directory / name)}\n".encode())
+            digest.update(f"{name}\0{remembered_sha256(directory / name)}\n".encode())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file in hex, remembered until the file's size or time changes."""
-    try:
-        status = path.stat()
-        return _sha256(path, status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: Path, _size: int, _modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,45 +18,31 @@ from gte_pg.models.content import DECIDING_FILES
 
 __all__ = ["delete_from_hub_cache", "fetched_directory", "hub_directory"]
 
-NEEDED_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+WEIGHTS = "model.safetensors"
+SETTINGS = [name for name in DECIDING_FILES if name != WEIGHTS]
+NEEDED_FILES = ("config.json", "tokenizer.json", WEIGHTS)
 ANSWER_SECONDS = 10
 
 
 def hub_directory(model: KnownModel) -> Path:
     """Return the directory with the model's files, from the local cache or downloaded.
 
-    Blocks while downloading. Raises ModelNotFound where the files are neither here nor reachable,
-    ModelError where the hub served something else than it announced.
+    Blocks while downloading; a connection that ends early is resumed where it ended. Raises
+    ModelNotFound where the files are neither here nor reachable, ModelError where one is not what
+    the hub announced; that one is deleted.
     """
-    # Imported here: it costs 0.3 s, and only models of the hub need it.
-    from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
-
-    here = fetched_directory(model)
-    if here is not None:
-        return here
-    if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT):
-        raise _not_reachable(model, f"{constants.ENDPOINT} does not answer")
-    try:
-        fetched = snapshot_download(
-            model.hub_id, revision=model.revision, allow_patterns=list(DECIDING_FILES)
-        )
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise _not_reachable(model, str(error).split("\n")[0]) from error
-    if not _is_whole(Path(fetched)):
-        raise _not_reachable(model, f"it lacks one of {', '.join(NEEDED_FILES)}")
-    wrong = [
-        file.name for file in checked_files(Path(fetched), offline=False) if file.state == "differs"
-    ]
+    directory = fetched_directory(model) or _fetched(model)
+    checked = checked_files(directory, offline=False, remembered=True)
+    wrong = [file.name for file in checked if file.state == "differs"]
+    for name in wrong:
+        (directory / name).resolve().unlink()
+        (directory / name).unlink()
     if wrong:
-        for name in wrong:
-            (Path(fetched) / name).resolve().unlink()
-            (Path(fetched) / name).unlink()
         raise ModelError(
-            f"the hub served {', '.join(wrong)} of {model.hub_id} with another content than it "
-            "announced; they are deleted: fetch the model again"
+            f"{', '.join(wrong)} of {model.hub_id} had another content than the hub announced, and "
+            "is deleted; fetch the model again"
         )
-    return Path(fetched)
+    return directory
 
 
 def fetched_directory(model: KnownModel) -> Path | None:
@@ -65,10 +51,35 @@ def fetched_directory(model: KnownModel) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        here = Path(snapshot_download(model.hub_id, revision=model.revision, local_files_only=True))
+        # The patterns say which files of the repository it takes to be whole.
+        here = snapshot_download(
+            model.hub_id,
+            revision=model.revision,
+            allow_patterns=list(DECIDING_FILES),
+            local_files_only=True,
+        )
     except LocalEntryNotFoundError:
         return None
-    return here if _is_whole(here) else None
+    return Path(here) if _is_whole(Path(here)) else None
+
+
+def _fetched(model: KnownModel) -> Path:
+    # Imported here: it costs 0.3 s, and only models of the hub need it.
+    from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
+
+    if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT):
+        raise _not_reachable(model, f"{constants.ENDPOINT} does not answer")
+    try:
+        # The weights last: where they are, so is everything else.
+        for patterns in (SETTINGS, [WEIGHTS]):
+            fetched = Path(
+                snapshot_download(model.hub_id, revision=model.revision, allow_patterns=patterns)
+            )
+    except Exception as error:  # its own, the system's, and those of the HTTP library under it
+        raise _not_reachable(model, _cause(error)) from error
+    if not _is_whole(fetched):
+        raise _not_reachable(model, f"it lacks one of {', '.join(NEEDED_FILES)}")
+    return fetched
 
 
 def delete_from_hub_cache(model: KnownModel) -> int:
@@ -97,6 +108,13 @@ def _answers(endpoint: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong in the first place: huggingface_hub's own errors only say that it did."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _is_whole(directory: Path) -> bool:

@@ -19,6 +19,7 @@ from gte_pg.models.token_head import (
 __all__ = ["ModelIdentity", "identify"]
 
 DIGEST_LENGTH = 12
+HEAD_DIGEST_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +102,4 @@ def _of_directory(path: Path, precision: Precision) -> ModelIdentity:
 
 def _with_head(revision: str, head: TokenHead | None) -> str:
     # A head inside the package changes the token weights, and no file of the model shows it.
-    return revision if head is None else f"{revision}-h{head.version}"
+    return revision if head is None else f"{revision}-h{head.digest[:HEAD_DIGEST_LENGTH]}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from gte_pg.models.built import built_entries
 from gte_pg.models.cache import cache_directory
 from gte_pg.models.catalogue import KnownModel
-from gte_pg.models.content import content_digest
 from gte_pg.models.hub import delete_from_hub_cache, fetched_directory
 from gte_pg.models.offline import OFFLINE_MODEL, offline_entry
 
@@ -23,14 +23,11 @@ def stored_directory(known: KnownModel) -> Path | None:
 
 
 def remove(known: KnownModel) -> int:
-    """Delete the model's files and the graphs built from them; return the bytes that are free."""
+    """Delete the model's files and what was built from them; return the bytes that are free."""
     place = stored_directory(known)
     if place is None:
         return 0
-    freed = 0
-    graphs = cache_directory() / "graphs"
-    for graph in graphs.glob(f"{content_digest(place)[:32]}-*"):
-        freed += _delete(graph)
+    freed = sum(_delete(built) for built in built_entries(place))
     if known.name == OFFLINE_MODEL:
         return freed + _delete(place)
     return freed + delete_from_hub_cache(known)

@@ -9,6 +9,7 @@ for weights it knows by their sha256.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from gte_pg.errors import ModelError
 from gte_pg.models.architecture import Architecture, NewArchitecture
-from gte_pg.models.content import file_sha256
+from gte_pg.models.file_hash import remembered_sha256
 from gte_pg.models.json_file import JsonObject, read_object
 from gte_pg.models.ready_made import is_ready_made
 from gte_pg.models.weights import Weights, weights_file
@@ -41,14 +42,19 @@ IMPACT_STEP = 0.25
 
 @dataclass(frozen=True, slots=True)
 class TokenHead:
-    """`weight` is float32[hidden]. `version` changes whenever the numbers do. `impact_step` is the
-    width of an impact bucket of these weights in an index: it follows from how large they are.
+    """`weight` is float32[hidden]. `impact_step` is the width of an impact bucket of these weights in
+    an index: it follows from how large they are.
     """
 
     weight: NDArray[np.float32]
     bias: float
-    version: int
     impact_step: float = IMPACT_STEP
+
+    @property
+    def digest(self) -> str:
+        """The sha256, in hex, of all the head's numbers, little-endian: its identity."""
+        numbers = np.array([self.bias, self.impact_step], "<f8")
+        return hashlib.sha256(self.weight.astype("<f4").tobytes() + numbers.tobytes()).hexdigest()
 
 
 @cache
@@ -63,7 +69,7 @@ def shipped_head(directory: Path) -> TokenHead | None:
     """Return the package's head for a directory's weights, unless the directory has its own."""
     if (directory / FILE_NAME).is_file() or is_ready_made(directory):
         return None
-    return shipped_heads().get(file_sha256(weights_file(directory)))
+    return shipped_heads().get(remembered_sha256(weights_file(directory)))
 
 
 def read_token_head(directory: Path, architecture: Architecture) -> TokenHead | None:
@@ -91,7 +97,7 @@ def _from_json(file: JsonObject) -> TokenHead:
     step = file.number("impact_step", IMPACT_STEP)
     if not 0 < step < np.inf:
         raise file.wrong("impact_step", "above 0")
-    return TokenHead(weight, file.number("bias", 0.0), file.size("version"), step)
+    return TokenHead(weight, file.number("bias", 0.0), step)
 
 
 def _from_checkpoint(directory: Path, architecture: Architecture) -> TokenHead | None:
@@ -106,4 +112,4 @@ def _from_checkpoint(directory: Path, architecture: Architecture) -> TokenHead |
             return None
         weight = weights.tensor(name, one_label)
         bias = weights.tensor("classifier.bias", (1,))
-    return TokenHead(weight[0].astype(np.float32), float(bias[0]), version=0)
+    return TokenHead(weight[0].astype(np.float32), float(bias[0]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gte_pg.errors import ModelNotFound
@@ -85,6 +87,26 @@ def test_the_impact_step_comes_with_the_token_head() -> None:
     (head,) = shipped_heads().values()
     assert identify("all-MiniLM-L6-v2").impact_step == head.impact_step != 0.25
     assert identify("gte-multilingual-base").impact_step == 0.25
+
+
+def test_any_changed_number_of_the_token_head_is_another_generation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (sha256, head), *_ = shipped_heads().items()
+    weight = head.weight.copy()
+    weight[-1] = np.nextafter(weight[-1], np.float32(1))
+    others = [
+        dataclasses.replace(head, weight=weight),
+        dataclasses.replace(head, bias=head.bias + 1e-9),
+        dataclasses.replace(head, impact_step=2 * head.impact_step),
+    ]
+    generations = {identify("all-MiniLM-L6-v2").generation(384)}
+    for other in others:
+        monkeypatch.setattr(
+            "gte_pg.models.identity.shipped_heads", lambda head=other: {sha256: head}
+        )
+        generations.add(identify("all-MiniLM-L6-v2").generation(384))
+    assert len(generations) == 4
 
 
 def test_naming_a_model_imports_no_runtime() -> None:

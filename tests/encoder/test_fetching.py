@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import os
 import shutil
 import subprocess
@@ -15,74 +14,37 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gte_pg.errors import ModelError, ModelNotFound
 from gte_pg.models import offline
 from gte_pg.models.cache import filled
+from gte_pg.models.file_hash import file_sha256
+from tests.encoder.stand_in_hub import WEIGHTS, StandInHub
 
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """A hub that serves one directory at every name, as huggingface_hub asks for it."""
-
-    protocol_version = "HTTP/1.1"
-    directory: Path
-    asked: list[str]
-    revision = ""
-    lie = b""
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        files = [p for p in sorted(self.directory.rglob("*")) if p.is_file()]
-        if "/tree/" in path:
-            entries = [
-                f'{{"type":"file","oid":"{self.etag(p)}","size":{p.stat().st_size},'
-                f'"path":"{p.relative_to(self.directory)}"}}'
-                for p in files
-            ]
-            self.answer(f"[{','.join(entries)}]".encode(), "application/json")
-        elif "/resolve/" in path:
-            self.revision, name = path.split("/resolve/")[1].split("/", 1)
-            self.asked.append(name)
-            file = self.directory / name
-            self.answer(file.read_bytes(), "application/octet-stream", self.etag(file))
-        else:
-            self.answer(b"{}", "application/json")
-
-    def etag(self, file: Path) -> str:
-        content = file.read_bytes() + self.lie
-        if file.suffix == ".safetensors":
-            return hashlib.sha256(content).hexdigest()
-        return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-
-    def answer(self, content: bytes, kind: str, etag: str = "") -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Repo-Commit", self.revision)
-        self.send_header("ETag", f'"{etag}"')
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+# What huggingface_hub writes at a time: it resumes after the last whole piece.
+PIECE = 10 * 1024 * 1024
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture
-def served(data: Path, tmp_path: Path) -> Iterator[tuple[str, type[Hub]]]:
-    """Serve a golden model, with code and a pickle beside it; give the endpoint."""
+def hub(data: Path, tmp_path: Path) -> Iterator[StandInHub]:
+    """Serve a golden model, with code and a pickle beside it."""
     directory = shutil.copytree(data / "golden" / "bert_cls", tmp_path / "served")
     (directory / "modeling.py").write_text("raise SystemExit")
     (directory / "pytorch_model.bin").write_bytes(b"pickle")
-    handler = type("Served", (Hub,), {"directory": directory, "asked": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with StandInHub(directory) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", handler
+        yield server
         server.shutdown()
+
+
+@pytest.fixture
+def variables(hub: StandInHub, tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine that has no model yet, and only this hub."""
+    home, cache = str(tmp_path / "home"), str(tmp_path / "cache")
+    return {"HF_ENDPOINT": hub.endpoint, "HF_HOME": home, "GTE_PG_CACHE": cache}
 
 
 def locate_with(variables: dict[str, str], name: str) -> subprocess.CompletedProcess[str]:
@@ -104,10 +66,8 @@ def locate_with(variables: dict[str, str], name: str) -> subprocess.CompletedPro
 
 
 def test_the_hub_is_asked_for_what_is_needed_and_once(
-    served: tuple[str, type[Hub]], tmp_path: Path
+    hub: StandInHub, variables: dict[str, str]
 ) -> None:
-    endpoint, handler = served
-    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home")}
     first = locate_with(variables, "BAAI/bge-small-en")
     assert first.returncode == 0, first.stderr
     directory = Path(first.stdout.strip())
@@ -116,26 +76,110 @@ def test_the_hub_is_asked_for_what_is_needed_and_once(
     names = {path.name for path in directory.rglob("*")}
     assert not names & {"modeling.py", "pytorch_model.bin", "golden.npz"}
 
-    handler.asked.clear()
-    for offline_too in ({}, {"HF_HUB_OFFLINE": "1"}):
+    hub.asked.clear()
+    for offline_too in ({}, OFFLINE):
         assert locate_with(variables | offline_too, "bge-small-en").stdout == first.stdout
-    assert handler.asked == []
+    assert hub.asked == []
+
+
+def test_a_download_that_breaks_off_is_resumed_where_it_stopped(
+    hub: StandInHub, variables: dict[str, str]
+) -> None:
+    write_large_weights(hub)
+    hub.cuts = [PIECE + 1000, PIECE + 5]
+    found = locate_with(variables, "bge-small-en")
+    assert found.returncode == 0, found.stderr
+    assert hub.ranges == [None, f"bytes={PIECE}-", f"bytes={2 * PIECE}-"]
+    weights = Path(found.stdout.strip()) / WEIGHTS
+    assert file_sha256(weights) == file_sha256(hub.directory / WEIGHTS)
+
+
+def test_a_rest_that_does_not_fit_its_beginning_is_refused(
+    hub: StandInHub, variables: dict[str, str]
+) -> None:
+    write_large_weights(hub)
+    hub.cuts, hub.spoils_rests = [PIECE], True
+    found = locate_with(variables, "bge-small-en")
+    assert found.returncode == 1
+    assert "model.safetensors of BAAI/bge-small-en had another content" in found.stderr
+    hub.spoils_rests = False
+    assert locate_with(variables, "bge-small-en").returncode == 0
+
+
+def write_large_weights(hub: StandInHub) -> None:
+    content = np.random.default_rng(1).bytes(3 * PIECE)
+    (hub.directory / WEIGHTS).write_bytes(content)
+
+
+def test_what_is_incomplete_is_never_taken_for_the_model(
+    hub: StandInHub, variables: dict[str, str]
+) -> None:
+    hub.failing = "special_tokens_map.json"
+    refused = locate_with(variables, "bge-small-en")
+    assert refused.returncode == 1
+    assert "special_tokens_map.json" in refused.stderr
+    assert hub.ranges == [], "the weights come last: where they are, so is the rest"
+
+    hub.failing, hub.cuts, hub.resets = "", [50_000], True
+    broken = locate_with(variables, "bge-small-en")
+    assert broken.returncode == 1
+    assert "the hub did not give them" in broken.stderr
+    assert "Traceback" not in broken.stderr
+    assert locate_with(variables | OFFLINE, "bge-small-en").returncode == 1
+
+    hub.asked.clear()
+    again = locate_with(variables, "bge-small-en")
+    assert again.returncode == 0, again.stderr
+    assert not any(path.endswith("tokenizer.json") for path in hub.asked), "it was here already"
+    assert {path.name for path in Path(again.stdout.strip()).iterdir()} >= {
+        "special_tokens_map.json",
+        "model.safetensors",
+    }
+
+
+def test_two_processes_may_fetch_and_build_at_once(
+    hub: StandInHub, variables: dict[str, str], tmp_path: Path
+) -> None:
+    code = (
+        "from gte_pg import Encoder\nfrom gte_pg.models import locate\n"
+        "place = locate('bge-small-en')\n"
+        "print(place, *Encoder.load(str(place)).encode(['cat']).dense[0, :4])"
+    )
+    command, environment = [sys.executable, "-c", code], os.environ | variables
+    both = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    first, second = (process.communicate()[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert first == second != ""
+    (graph,) = (tmp_path / "cache" / "graphs").iterdir()
+    assert {path.name for path in graph.iterdir()} == {"graph.onnx", "graph.data"}
 
 
 def test_other_content_than_announced_is_refused_and_not_kept(
-    served: tuple[str, type[Hub]], tmp_path: Path
+    hub: StandInHub, variables: dict[str, str]
 ) -> None:
-    endpoint, handler = served
-    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home")}
-    handler.lie = b"more"
+    hub.lie = b"more"
     first = locate_with(variables, "bge-small-en")
     assert first.returncode == 1
     assert "model.safetensors" in first.stderr
-    assert "with another content than it announced" in first.stderr
-    assert locate_with(variables | {"HF_HUB_OFFLINE": "1"}, "bge-small-en").returncode == 1
-    handler.lie = b""
+    assert "had another content than the hub announced" in first.stderr
+    assert locate_with(variables | OFFLINE, "bge-small-en").returncode == 1
+    hub.lie = b""
     again = locate_with(variables, "bge-small-en")
     assert again.returncode == 0, again.stderr
+
+
+def test_content_that_changes_in_the_cache_is_refused(
+    hub: StandInHub, variables: dict[str, str]
+) -> None:
+    weights = Path(locate_with(variables, "bge-small-en").stdout.strip()) / WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.resolve().write_bytes(content)
+    assert "had another content" in locate_with(variables | OFFLINE, "bge-small-en").stderr
+    assert not weights.exists()
 
 
 @pytest.mark.parametrize("offline_only", ["0", "1"])

@@ -19,7 +19,7 @@ from gte_pg.encoder import Encoder, load_encoder
 from gte_pg.models import offline
 from gte_pg.models.catalogue import CATALOGUE
 from gte_pg.models.checked_files import checked_files
-from gte_pg.models.content import file_sha256
+from gte_pg.models.file_hash import file_sha256
 from tests.encoder.conftest import Copy
 
 
@@ -33,9 +33,23 @@ def test_list_is_the_catalogue() -> None:
     multilingual = rows[0]
     assert multilingual["elastic"] == [128, 768]
     assert multilingual["sparse"]
-    assert multilingual["source"] == "Alibaba-NLP/gte-multilingual-base@9bbca17d9273"
-    shown = run("list").stdout
-    assert all(known.name in shown for known in CATALOGUE)
+    commit = "9bbca17d9273fd0d03d5725c7a4b0f6b45142062"
+    assert multilingual["source"] == f"Alibaba-NLP/gte-multilingual-base@{commit}"
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_the_list_is_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = run("list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = [" ".join(line.split()) for line in lines]
+    assert "name dimensions max tokens sparse licence here" in shown
+    assert "gte-multilingual-base 128-768 8,192 yes Apache-2.0" in shown
+    for known in CATALOGUE:
+        cells = [known.name, str(known.dimensions), f"{known.max_length:,}", known.licence]
+        assert any(all(cell in line for cell in cells) for line in shown), known.name
 
 
 def test_pull_and_verify_a_directory(copy_of: Copy) -> None:
@@ -93,19 +107,20 @@ def test_an_exported_model_runs_as_its_readme_says(copy_of: Copy, tmp_path: Path
         assert "is not empty" in again.stderr
 
 
-def test_remove_deletes_files_and_graphs(
+def test_remove_deletes_files_and_what_was_built(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GTE_PG_CACHE", str(tmp_path))
     place = tmp_path / offline.offline_entry()
-    shutil.copytree(data / "golden" / "bert_mean", place)
+    shutil.copytree(data / "golden" / "new_ntk", place)
     Encoder.load(str(place))
-    assert len(list((tmp_path / "graphs").iterdir())) == 1
+    built = [tmp_path / "graphs", tmp_path / "tokens"]
+    assert [len(list(kind.iterdir())) for kind in built] == [1, 1]
     removed = run("remove", "all-MiniLM-L6-v2")
     assert removed.exit_code == 0
     assert " MB are free" in removed.stdout
     assert not place.exists()
-    assert list((tmp_path / "graphs").iterdir()) == []
+    assert [len(list(kind.iterdir())) for kind in built] == [0, 0]
     assert "0 MB" in run("remove", "all-MiniLM-L6-v2").stdout
 
 

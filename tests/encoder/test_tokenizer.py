@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import tokenizers
 
-from gte_pg.encoder.tokenizer import Tokenizer
+from gte_pg.encoder.long_runs import ignores_length, shortened
+from gte_pg.encoder.tokenizer import CHARACTERS_PER_TOKEN, Tokenizer
 from gte_pg.models.directory import read_directory
 
 if TYPE_CHECKING:
@@ -70,15 +71,41 @@ def test_lower_casing_before_the_tokenizer(data: Path, tmp_path: Path, edit_json
         " " * 50_000 + "a cat at the end",
         "🙂" * 20_000,
         ("x" * 5000 + " ") * 10,
+        "x" * 5000 + "[MASK]" + "\n " * 5000 + "[MASK]" + "é" * 5000 + "Cat9" * 5000 + "! a cat",
     ],
 )
 def test_a_text_read_in_part_gives_the_same_tokens(data: Path, model: str, text: str) -> None:
-    path = data / "golden" / model
+    held_to_the_library(data / "golden" / model, [text], 40)
+
+
+def test_a_text_cut_in_the_middle_of_an_unknown_word(data: Path) -> None:
+    # The last word is cut to its first characters, of which each would be a token.
+    first_part = CHARACTERS_PER_TOKEN * 20
+    texts = [f"{'x' * (first_part - 1 - seen)},{'a' * 5000} the cat" for seen in range(1, 130)]
+    held_to_the_library(data / "golden" / "bert_mean", texts, 20)
+
+
+def held_to_the_library(path: Path, texts: list[str], max_length: int) -> None:
     library = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
     library.no_truncation()
     library.no_padding()
-    whole = library.encode(text).ids
-    (found,) = Tokenizer(read_directory(path)).tokenize([text], 40)
-    expected = whole if len(whole) <= 40 else [*whole[:39], whole[-1]]
-    assert found.ids == expected
-    assert found.truncated == (len(whole) > 40)
+    tokenizer = Tokenizer(read_directory(path))
+    found = tokenizer.tokenize(texts, max_length)
+    for text, encoding in zip(found, library.encode_batch(texts), strict=True):
+        whole = encoding.ids
+        fits = len(whole) <= max_length
+        assert text.ids == (whole if fits else [*whole[: max_length - 1], whole[-1]])
+        assert text.truncated == (not fits)
+
+
+def test_long_runs_are_shortened_only_where_their_length_is_nothing(data: Path) -> None:
+    read = {
+        name: tokenizers.Tokenizer.from_file(str(data / "golden" / name / "tokenizer.json"))
+        for name in ("bert_mean", "new_ntk")
+    }
+    assert ignores_length(read["bert_mean"])
+    assert not ignores_length(read["new_ntk"])
+    read["bert_mean"].add_tokens(["cat"])
+    assert not ignores_length(read["bert_mean"])
+    runs = ["x" * 5000, "," * 5000, "é" * 5000, " \n" * 5000, "数" * 5000]
+    assert [len(shortened(run)) for run in runs] == [1000, 5000, 5000, 1000, 5000]

@@ -212,7 +212,7 @@ def test_tokenizer_larger_than_the_embedding_table(
 def test_token_head_in_the_directory(copy_of: Copy, edit_json: EditJson) -> None:
     path = copy_of("bert_mean")
     assert identify(str(path)).impact_step == 0.25
-    head = {"model": "m", "weights_sha256": "", "version": 1, "weight": [0.0] * 64, "bias": 0.5}
+    head = {"model": "m", "weights_sha256": "", "weight": [0.0] * 64, "bias": 0.5}
     edit_json(path / "token_head.json", head | {"impact_step": 0.071})
     encoder = Encoder.load(str(path))
     assert encoder.identity.impact_step == 0.071
