@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 from gte_pg.database import (
     Connection,
     Registered,
+    check_source_text,
     engine,
     ensure_schema,
     find_table,
@@ -36,6 +37,8 @@ def add_embedding(
     source: tuple[str, ...],
     model: str,
     *,
+    template: str | None = None,
+    expression: str | None = None,
     name: str = "embedding",
     storage: Storage = "vector",
     layout: Layout = "columns",
@@ -43,9 +46,17 @@ def add_embedding(
 ) -> Registered:
     found = find_table(connection, table)
     declaration = found.declare(
-        identify(model), source, name=name, storage=storage, layout=layout, on_change=on_change
+        identify(model),
+        source,
+        template=template,
+        expression=expression,
+        name=name,
+        storage=storage,
+        layout=layout,
+        on_change=on_change,
     )
     with engine(dsn).begin() as transaction:
+        check_source_text(transaction, declaration)
         ensure_schema(transaction)
         for statement in add_statements(declaration, postgres=postgres_version(transaction)):
             run(transaction, statement)

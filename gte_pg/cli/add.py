@@ -6,6 +6,7 @@ from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
+    check_source_text,
     connect,
     engine,
     find_table,
@@ -24,8 +25,17 @@ from gte_pg.models import Precision, identify
     "--source",
     "sources",
     multiple=True,
-    required=True,
     help="A column whose text is encoded; several, or several with commas, are joined by a newline.",
+)
+@click.option(
+    "--template",
+    help="Instead of --source: the text line by line, with columns in braces: '{title} by {author}'. A "
+    "line whose columns are all empty is left out.",
+)
+@click.option(
+    "--expression",
+    help="Instead of --source: an immutable SQL expression with columns in braces: "
+    "\"{title} || ' ' || {year}::text\".",
 )
 @click.option("--model", required=True, help="A known model's name, or a model's directory.")
 @click.option("--name", default="embedding", show_default=True, help="The embedding's column.")
@@ -59,6 +69,8 @@ from gte_pg.models import Precision, identify
 def add(
     table: str,
     sources: tuple[str, ...],
+    template: str | None,
+    expression: str | None,
     model: str,
     name: str,
     dimensions: int | None,
@@ -74,13 +86,16 @@ def add(
     Adds its columns, triggers and work list in one transaction, without rewriting the table. Every
     row with text is then pending: run gte-pg sync.
     """
+    if (bool(sources), template is not None, expression is not None).count(True) != 1:
+        raise click.UsageError("say what is encoded: --source, --template or --expression")
     identity = identify(model, precision=precision)
     with connect(dsn) as connection:
         found = find_table(connection, table)
-        source = found.resolve_sources(sources)
         declaration = found.declare(
             identity,
-            source,
+            sources,
+            template=template,
+            expression=expression,
             name=name,
             dimensions=dimensions,
             storage=storage,
@@ -99,8 +114,9 @@ def add(
                 f"the table {table} already has a column {taken.pop()!r}: give the embedding "
                 "another --name"
             )
-    if not print_sql:
-        with engine(dsn).begin() as transaction:
+    with engine(dsn).begin() as transaction:
+        check_source_text(transaction, declaration)
+        if not print_sql:
             prepare_database(transaction)
     change_schema(
         dsn,

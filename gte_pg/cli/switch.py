@@ -106,6 +106,8 @@ def _next(
     coming = table.declare(
         model,
         present.source,
+        template=present.template,
+        expression=present.expression,
         name=next_name(present.name),
         dimensions=dimensions,
         storage=present.storage,

@@ -13,6 +13,7 @@ from gte_pg.database.registry import (
     registered_as,
 )
 from gte_pg.database.schema import ensure_schema
+from gte_pg.database.source_text import check_source_text
 from gte_pg.database.statements import fill, plain_connection, postgres_version, run
 from gte_pg.database.table import Table, find_table
 
@@ -20,6 +21,7 @@ __all__ = [
     "Connection",
     "Registered",
     "Table",
+    "check_source_text",
     "connect",
     "connect_pooled",
     "engine",

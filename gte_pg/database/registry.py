@@ -41,6 +41,8 @@ def register(
         "storage": declaration.storage,
         "impact_step": declaration.impact_step,
         "on_change": declaration.on_change,
+        "template": declaration.template,
+        "expression": declaration.expression,
         "search_statement": search_statement,
         "exact_statement": exact_statement,
         "standby": standby,
@@ -70,14 +72,14 @@ def registered_as(declaration: Declaration) -> sql.Composed:
 # All but the first two are named as in Declaration.
 _FIELDS = (
     "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",
-    "storage", "impact_step", "on_change", "companion", "standby",
+    "storage", "impact_step", "on_change", "template", "expression", "companion", "standby",
 )  # fmt: skip
 
 # A table that was dropped leaves its row behind: it no longer joins with pg_class.
 _LOAD = """
 SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions,
-       e.storage, e.impact_step::float8, e.on_change,
+       e.storage, e.impact_step::float8, e.on_change, e.template, e.expression,
        CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname::text, v.relname::text] END,
        e.standby
 FROM gte.embedding e

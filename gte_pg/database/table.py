@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import psycopg
 
 from gte_pg.database.connect import Connection
-from gte_pg.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
+from gte_pg.declaration import (
+    Declaration,
+    KeyColumn,
+    Layout,
+    OnChange,
+    Storage,
+    named_columns,
+)
 from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.models import ModelIdentity
 
@@ -19,26 +26,30 @@ class Table:
     name: str
     key: tuple[KeyColumn, ...]
     columns: tuple[str, ...]
-    generated: frozenset[str]
 
     def declare(
         self,
         model: ModelIdentity,
-        source: tuple[str, ...],
+        source: tuple[str, ...] = (),
         *,
+        template: str | None = None,
+        expression: str | None = None,
         name: str = "embedding",
         dimensions: int | None = None,
         storage: Storage = "vector",
         layout: Layout = "columns",
         on_change: OnChange = "clear",
     ) -> Declaration:
-        """Declare an embedding of this table; `source` as `resolve_sources` returns it."""
+        """Declare an embedding of this table; `source` may be written as `resolve_sources` takes it."""
+        source = self.resolve_sources(source or named_columns(template, expression))
         return Declaration.of_model(
             model,
             schema=self.schema,
             table=self.name,
             key=self.key,
             source=source,
+            template=template,
+            expression=expression,
             name=name,
             dimensions=dimensions,
             storage=storage,
@@ -58,11 +69,6 @@ class Table:
                     f"the table {self.name!r} has no column {name!r}; "
                     f"its columns are {', '.join(self.columns)}"
                 )
-            if name in self.generated:
-                raise DeclarationError(
-                    f"the column {name!r} of {self.name!r} is generated: a trigger cannot see its new "
-                    "value. Name the columns that it is generated from"
-                )
         return tuple(sources)
 
 
@@ -73,7 +79,7 @@ WHERE c.oid = to_regclass(%s)
 """
 
 _COLUMNS = """
-SELECT attname, attgenerated <> ''
+SELECT attname
 FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 
@@ -111,6 +117,5 @@ def find_table(connection: Connection, written: str) -> Table:
         schema=str(schema),
         name=str(name),
         key=tuple(KeyColumn(str(column), str(kind)) for column, kind in key),
-        columns=tuple(str(column) for column, _ in columns),
-        generated=frozenset(str(column) for column, generated in columns if generated),
+        columns=tuple(str(column) for (column,) in columns),
     )

@@ -12,6 +12,7 @@ from gte_pg.declaration.declaration import (
     OnChange,
     Storage,
     companion_name,
+    named_columns,
 )
 from gte_pg.declaration.encoder import declared_encoder
 from gte_pg.declaration.indexes import (
@@ -26,7 +27,15 @@ from gte_pg.declaration.indexes import (
 from gte_pg.declaration.key import key_join, key_order, key_text, key_values
 from gte_pg.declaration.names import object_name
 from gte_pg.declaration.row_capture import WRITE_BACK_SETTING
-from gte_pg.declaration.text import join_texts, row_hash, row_is_empty, row_text, text_hash
+from gte_pg.declaration.template import renamed
+from gte_pg.declaration.text import (
+    join_texts,
+    row_hash,
+    row_is_empty,
+    row_text,
+    text_hash,
+    written_text,
+)
 
 __all__ = [
     "WRITE_BACK_SETTING",
@@ -52,8 +61,10 @@ __all__ = [
     "key_order",
     "key_text",
     "key_values",
+    "named_columns",
     "object_name",
     "operator_class",
+    "renamed",
     "row_hash",
     "row_is_empty",
     "row_text",
@@ -61,4 +72,5 @@ __all__ = [
     "text_hash",
     "token_index_name",
     "trigger_names",
+    "written_text",
 ]

@@ -13,6 +13,7 @@ from typing import Literal, cast
 from psycopg import sql
 
 from gte_pg.declaration.names import MAX_NAME_BYTES, object_name
+from gte_pg.declaration.template import placeholders
 from gte_pg.errors import DeclarationError, ModelError
 from gte_pg.models import ModelIdentity, Precision
 
@@ -37,6 +38,8 @@ class KeyColumn:
 class Declaration:
     """One embedding: the text of `source` columns, encoded by `model`, stored in column `name`.
 
+    The columns are joined by a newline, or filled into the lines of `template`, or the text is the
+    value of the SQL `expression`: both name the columns in braces, `{title}`.
     `generation` names everything that decides the vectors (model and its revision, precision,
     dimensions, truncation): vectors of two generations are never compared. `sparse_dimensions` is
     None for a model without token weights: the embedding then has no sparse column.
@@ -59,6 +62,8 @@ class Declaration:
     impact_step: float = 0.25
     companion: tuple[str, ...] | None = None
     on_change: OnChange = "clear"
+    template: str | None = None
+    expression: str | None = None
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -71,6 +76,7 @@ class Declaration:
                 f"the embedding {self.name!r} of {self.table!r} names a source column twice: "
                 f"{', '.join(self.source)}"
             )
+        self._check_placeholders()
         if not self.key:
             raise DeclarationError(
                 f"the table {self.table!r} has no primary key; gte-pg finds rows again by it: "
@@ -93,6 +99,20 @@ class Declaration:
                 "give the embedding another name"
             )
 
+    def _check_placeholders(self) -> None:
+        if None not in (self.template, self.expression):
+            raise DeclarationError(
+                f"the embedding {self.name!r} of {self.table!r} has a template and an expression: "
+                "its text is the one or the other"
+            )
+        named = named_columns(self.template, self.expression)
+        if named and set(named) != set(self.source):
+            raise DeclarationError(
+                f"the embedding {self.name!r} of {self.table!r} has the source columns "
+                f"{', '.join(self.source)}, but its text is made of {', '.join(named)}: name the columns "
+                "in the text alone"
+            )
+
     @classmethod
     def of_model(
         cls,
@@ -101,14 +121,19 @@ class Declaration:
         schema: str | None,
         table: str,
         key: tuple[KeyColumn, ...],
-        source: tuple[str, ...],
+        source: tuple[str, ...] = (),
+        template: str | None = None,
+        expression: str | None = None,
         name: str,
         dimensions: int | None = None,
         storage: Storage = "vector",
         layout: Layout = "columns",
         on_change: OnChange = "clear",
     ) -> Declaration:
-        """Declare an embedding by `model`, with as many of its dimensions as asked for (default: all)."""
+        """Declare an embedding by `model`, with as many of its dimensions as asked for (default: all).
+
+        Its text is made of `source` columns, or by a `template` or an `expression` that names them.
+        """
         if layout not in ("columns", "companion"):
             raise DeclarationError(f"layout is 'columns' or 'companion', not {layout!r}")
         dimensions = model.dimensions if dimensions is None else dimensions
@@ -125,7 +150,9 @@ class Declaration:
             schema=schema,
             table=table,
             key=key,
-            source=source,
+            source=source or named_columns(template, expression),
+            template=template,
+            expression=expression,
             name=name,
             model=model.name,
             generation=model.generation(dimensions),
@@ -215,6 +242,12 @@ class Declaration:
     def object_name(self, what: str) -> str:
         """The name of an object that belongs to this embedding, at most 63 bytes."""
         return object_name(self.table, self.name, what)
+
+
+def named_columns(template: str | None, expression: str | None) -> tuple[str, ...]:
+    """Return the columns that a template or an expression names; none where there is neither."""
+    written = template if template is not None else expression
+    return () if written is None else placeholders(written)
 
 
 def companion_name(schema: str | None, table: str, name: str) -> tuple[str, ...]:

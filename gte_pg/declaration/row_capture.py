@@ -129,6 +129,9 @@ def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigge
     unseen = sql.SQL(
         "{pending} IS NULL AND {new_hash} IS NOT DISTINCT FROM {old_hash} AND ({changed})"
     ).format(**terms)
+    if (declaration.template, declaration.expression) != (None, None):
+        # Other values may well make the same text.
+        unseen += sql.SQL(" AND {hash} IS DISTINCT FROM {new_hash}").format(**terms)
     own = declaration.columns
     named = (*declaration.source, *own)
     return [

@@ -5,6 +5,7 @@ It adds the columns, and when the table is created or dropped, what belongs to t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -15,8 +16,16 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
-from gte_pg.database import postgres_version, run
-from gte_pg.declaration import Declaration, KeyColumn, Layout, OnChange, Storage
+from gte_pg.database import check_source_text, postgres_version, run
+from gte_pg.declaration import (
+    Declaration,
+    KeyColumn,
+    Layout,
+    OnChange,
+    Storage,
+    named_columns,
+    renamed,
+)
 from gte_pg.errors import DeclarationError
 from gte_pg.install import attach_statements, detach_statements, prepare_database
 from gte_pg.models import Precision, identify
@@ -27,11 +36,17 @@ _INFO_KEY = "gte_pg"
 class Embedding(SchemaItem):
     """An embedding of the text of `source` columns, in a column called `name`.
 
-    Several columns are joined by a newline. In a mapped class the name is the attribute's; in a
-    `Table(...)` it stands after the columns that it names. `encode="flush"`, the default, encodes what
-    the ORM writes before it is written; `"deferred"` leaves everything to `gte-pg sync`, as does
-    `layout="companion"`, where the vectors are in a table of their own. Raises
-    DeclarationError for what can be known to be wrong, ModelError for an unknown model.
+    In a mapped class the name is the attribute's; in a `Table(...)` it stands after the columns that it
+    names. Several columns are joined by a newline, or there is one of these instead of them:
+
+    template      the text line by line, with the columns in braces: "{title} by {author}". A line whose
+                  columns are all empty is left out.
+    expression    an immutable SQL expression: "{title} || ' ' || {year}::text"
+
+    `encode="flush"`, the default, encodes what the ORM writes before it is written; `"deferred"` leaves
+    everything to `gte-pg sync`, as do `expression`, and `layout="companion"`, where the vectors are in a
+    table of their own. Raises DeclarationError for what can be known to be wrong, ModelError for an
+    unknown model.
 
         Table("articles", metadata,
             Column("id", Integer, primary_key=True), Column("title", Text),
@@ -51,6 +66,8 @@ class Embedding(SchemaItem):
         layout: Layout = "columns",
         on_change: OnChange = "clear",
         encode: Literal["flush", "deferred"] | None = None,
+        template: str | None = None,
+        expression: str | None = None,
     ) -> None:
         if encode not in ("flush", "deferred", None):
             raise DeclarationError(f"encode is 'flush' or 'deferred', not {encode!r}")
@@ -59,14 +76,22 @@ class Embedding(SchemaItem):
                 "layout='companion' keeps the vectors out of the flush: encode='deferred', and "
                 "gte-pg sync encodes them"
             )
-        self.source = source
+        if expression is not None and encode == "flush":
+            raise DeclarationError(
+                "only the database knows the value of expression=…: encode='deferred', and gte-pg sync "
+                "encodes it"
+            )
+        self.source = source or named_columns(template, expression)
+        self.template = template
+        self.expression = expression
         self.model = identify(model, precision=precision)
         self.name = name
         self.dimensions = dimensions
         self.storage = storage
         self.layout = layout
         self.on_change = on_change
-        self.encode = encode or ("flush" if layout == "columns" else "deferred")
+        in_flush = layout == "columns" and expression is None
+        self.encode = encode or ("flush" if in_flush else "deferred")
 
     if TYPE_CHECKING:
         # In a mapped class the attribute becomes the vector's column.
@@ -86,6 +111,12 @@ class Embedding(SchemaItem):
         other.name = name
         return other
 
+    def rename_columns(self, rename: Callable[[str], str]) -> None:
+        """Replace the names of the source columns, wherever they stand."""
+        self.source = tuple(map(rename, self.source))
+        self.template = self.template and renamed(self.template, rename)
+        self.expression = self.expression and renamed(self.expression, rename)
+
     def declaration(self, table: sa.Table) -> Declaration:
         """Return the declaration of this embedding on `table`."""
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -98,6 +129,8 @@ class Embedding(SchemaItem):
             table=table.name,
             key=key,
             source=self.source,
+            template=self.template,
+            expression=self.expression,
             name=self.name,
             dimensions=self.dimensions,
             storage=self.storage,
@@ -148,9 +181,9 @@ class Embedding(SchemaItem):
         prepare_database(connection)
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        for statement in attach_statements(
-            self._placed(target, connection), postgres=postgres_version(connection)
-        ):
+        declaration = self._placed(target, connection)
+        check_source_text(connection, declaration)
+        for statement in attach_statements(declaration, postgres=postgres_version(connection)):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:

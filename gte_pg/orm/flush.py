@@ -6,6 +6,7 @@ value that only the database knows, a bulk statement) is pending and done by `gt
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 from pgvector import SparseVector
 from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.util.concurrency import await_, in_greenlet
 
-from gte_pg.declaration import Declaration, declared_encoder, join_texts, text_hash
+from gte_pg.declaration import Declaration, declared_encoder, text_hash, written_text
+from gte_pg.encoder import Encoded
 from gte_pg.orm.embedding import Embedding, embeddings_of
 
 
@@ -34,15 +37,16 @@ class _Due:
 
 @sa.event.listens_for(Session, "before_flush")
 def encode_in_flush(session: Session, *_: object) -> None:
-    """Encode the new and changed texts of the session's objects. Blocks while it encodes."""
+    """Encode the new and changed texts of the session's objects.
+
+    Blocks while it encodes; in an AsyncSession the task waits and the event loop goes on.
+    """
     due: dict[str, list[_Due]] = defaultdict(list)
     for entity in [*session.new, *session.dirty]:
         for one in _due(entity):
             due[one.declaration.generation].append(one)
     for group in due.values():
-        encoder = declared_encoder(group[0].declaration)
-        dimensions = group[0].declaration.dimensions
-        encoded = encoder.encode([one.text for one in group], dimensions=dimensions)
+        encoded = _encode(group[0].declaration, [one.text for one in group])
         for place, one in enumerate(group):
             declaration = one.declaration
             values: dict[str, object] = {
@@ -58,6 +62,17 @@ def encode_in_flush(session: Session, *_: object) -> None:
                     encoded.sparse.dimensions,
                 )
             one.store(values)
+
+
+def _encode(declaration: Declaration, texts: list[str]) -> Encoded:
+    def encode() -> Encoded:
+        encoder = declared_encoder(declaration)
+        return encoder.encode(texts, dimensions=declaration.dimensions)
+
+    if in_greenlet():
+        # Under asyncio the loop has other things to do meanwhile.
+        return await_(asyncio.to_thread(encode))
+    return encode()
 
 
 def _due(entity: Any) -> list[_Due]:
@@ -82,11 +97,17 @@ def _due_of(
     sources = [mapper.get_property_by_column(table.c[name]).key for name in embedding.source]
     if state.persistent and not any(state.attrs[name].history.has_changes() for name in sources):
         return None
-    values = [getattr(entity, name) for name in sources]
-    if not all(value is None or isinstance(value, str) for value in values):
-        return None
-    text = join_texts(values)
+    values: dict[str, str | None] = {}
+    for column, attribute in zip(embedding.source, sources, strict=True):
+        value = getattr(entity, attribute)
+        if type(value) is int and isinstance(table.c[column].type, sa.Integer):
+            value = str(value)
+        if not (value is None or isinstance(value, str)):
+            # Only the database knows its text.
+            return None
+        values[column] = value
     declaration = embedding.declaration(table)
+    text = written_text(declaration, values)
     attributes = {
         name: mapper.get_property_by_column(table.c[name]).key for name in declaration.columns
     }

@@ -9,26 +9,16 @@ class Article(Searchable, Base):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from functools import partial
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, deferred
 
-from gte_pg.declaration import declared_encoder
 from gte_pg.errors import DeclarationError
-from gte_pg.orm.embedding import Embedding, embeddings_of
-from gte_pg.search import (
-    MOST_INDEXED_ROWS,
-    Parameters,
-    QueryVectors,
-    Tables,
-    Weights,
-    check_limit,
-    encode_query,
-    key_columns,
-    search_statement,
-)
+from gte_pg.orm.embedding import Embedding
+from gte_pg.orm.search import SearchOptions, query_statement, similar_statement
+from gte_pg.search import QueryVectors
 
 
 class Searchable:
@@ -57,72 +47,72 @@ class Searchable:
 
     __gte_embeddings__: ClassVar[dict[str, Embedding]]
 
+    @overload
     @classmethod
     def search(
         cls,
         query: str | QueryVectors,
         *,
-        limit: int = 10,
-        dense_weight: float = 1.0,
-        sparse_weight: float = 0.1,
-        where: Sequence[sa.ColumnElement[bool]] = (),
-        exact: bool = False,
-        embedding: str | None = None,
-        with_complete: bool = False,
-    ) -> sa.Select[Self, float]:
+        with_parts: Literal[False] = ...,
+        **options: Unpack[SearchOptions],
+    ) -> sa.Select[Self, float]: ...
+
+    @overload
+    @classmethod
+    def search(
+        cls,
+        query: str | QueryVectors,
+        *,
+        with_parts: Literal[True],
+        **options: Unpack[SearchOptions],
+    ) -> sa.Select[Self, float, float, float, bool]: ...
+
+    @classmethod
+    def search(
+        cls,
+        query: str | QueryVectors,
+        *,
+        with_parts: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> sa.Select[Any]:
         """Return a statement for the best rows for `query`, best first: (entity, score).
 
-        `with_complete` adds a third column, the same for all rows: no row that was not looked at scores
-        above the last one, given that the dense index did bring the nearest rows.
+        `with_parts` adds the columns dense part and sparse part, both unweighted, and complete, the same
+        for all rows: no row that was not looked at scores above the last one, given that the dense index
+        did bring the nearest rows. `SearchOptions` says what else can be asked for.
 
         A text is encoded here and now, which takes milliseconds (and the first time, the loading of
-        the model); the statement itself does nothing until a session runs it. Conditions in `where`
-        hold inside the search, so that `limit` rows come back when so many match; conditions added
-        to the statement afterwards only filter what was found.
+        the model: seconds); under asyncio, `await asyncio.to_thread(Article.search, text)` leaves the
+        loop to others meanwhile. The statement itself does nothing until a session runs it.
 
             for article, score in session.execute(Article.search("cheap flights", limit=5)): ...
         """
-        table, declared = _declared(cls, embedding)
-        declaration = declared.declaration(table)
-        weights = Weights(dense_weight, sparse_weight)
-        if isinstance(query, str):
-            query = encode_query(declared_encoder(declaration), declaration, query)
-        values: dict[str, object] = {
-            "dense": query.dense,
-            "sparse": query.sparse,
-            "k": check_limit(limit),
-            "dense_weight": float(weights.dense),
-            "sparse_weight": float(weights.sparse),
-        }
-        found = search_statement(
-            Tables.of(declaration, table, _conditions(cls, table, where)),
-            Parameters.of(declaration, values),
-            exact=exact or limit > MOST_INDEXED_ROWS,
-        ).subquery("found")
-        columns = [table.c[column.name] for column in table.primary_key]
-        keys = key_columns(declaration, found)
-        same_row = [column == key for column, key in zip(columns, keys, strict=True)]
-        told = [found.c.complete] if with_complete else []
-        statement = (
-            sa.select(cls, found.c.score, *told)
-            .join(found, sa.and_(*same_row))
-            .order_by(found.c.score.desc(), *keys)
-        )
-        return cast("sa.Select[Self, float]", statement)
+        return query_statement(cls, query, with_parts, options)
 
+    @overload
+    @classmethod
+    def similar(
+        cls, row: object, *, with_parts: Literal[False] = ..., **options: Unpack[SearchOptions]
+    ) -> sa.Select[Self, float]: ...
 
-def _conditions(
-    cls: type, table: sa.Table, where: Sequence[sa.ColumnElement[bool]]
-) -> Sequence[sa.ColumnElement[bool]]:
-    """Return the conditions of a search; a class that inherits its embedding searches its own rows."""
-    mapper: Mapper[Any] = sa.inspect(cls)
-    if mapper.inherits is None or (mapper.local_table is table and not mapper.single):
-        return where
-    attributes = [
-        getattr(cls, mapper.get_property_by_column(column).key) for column in table.primary_key
-    ]
-    own = sa.select(*attributes).where(*where).correlate(None)
-    return [sa.tuple_(*table.primary_key).in_(own)]
+    @overload
+    @classmethod
+    def similar(
+        cls, row: object, *, with_parts: Literal[True], **options: Unpack[SearchOptions]
+    ) -> sa.Select[Self, float, float, float, bool]: ...
+
+    @classmethod
+    def similar(
+        cls, row: object, *, with_parts: bool = False, **options: Unpack[SearchOptions]
+    ) -> sa.Select[Any]:
+        """Return a statement for the rows most like one that is stored, by its vectors: no encoder.
+
+        `row` is an entity, or its key as `Session.get` takes it. It is not among the rows; where it is
+        not there, or has no vector yet, none are. Otherwise like `search`.
+
+            session.execute(Article.similar(article, limit=5, where=[Article.year > 1960]))
+        """
+        return similar_statement(cls, row, with_parts, options)
 
 
 def _is_to_be_mapped(cls: type) -> bool:
@@ -155,7 +145,7 @@ def _attach(mapper: Mapper[Any], cls: type) -> None:
             raise DeclarationError(
                 f"{cls.__name__} declares an embedding but is mapped to no table: {table}"
             )
-        embedding.source = tuple(_column_name(mapper, name) for name in embedding.source)
+        embedding.rename_columns(partial(_column_name, mapper))
         embedding._set_parent_with_dispatch(table)
 
 
@@ -164,25 +154,3 @@ def _column_name(mapper: Mapper[Any], name: str) -> str:
     if name in mapper.local_table.c or name not in mapper.columns:
         return name
     return mapper.columns[name].name
-
-
-def _declared(cls: type, name: str | None) -> tuple[sa.Table, Embedding]:
-    mapper: Mapper[Any] | None = sa.inspect(cls, raiseerr=False)
-    found = [
-        (table, embedding)
-        for table in (mapper.tables if mapper is not None else ())
-        if isinstance(table, sa.Table)
-        for embedding in embeddings_of(table).values()
-        if name in (None, embedding.name)
-    ]
-    names = ", ".join(embedding.name for _, embedding in found)
-    if not found:
-        raise DeclarationError(
-            f"{cls.__name__} declares no embedding"
-            + (f" called {name!r}" if name else "; add one: embedding = Embedding('column', …)")
-        )
-    if len(found) > 1:
-        raise DeclarationError(
-            f"{cls.__name__} has {len(found)} embeddings ({names}): say which, embedding='…'"
-        )
-    return found[0]

@@ -16,6 +16,7 @@ from gte_pg.search.recall import Recall, dense_recall, sample_questions
 from gte_pg.search.search import Hit, gte_search_call, search
 from gte_pg.search.shared_tokens import shared_tokens
 from gte_pg.search.statement import key_columns, search_statement, stored_statement
+from gte_pg.search.stored_row import stored_vectors
 from gte_pg.search.tables import Tables
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "search_statement",
     "shared_tokens",
     "stored_statement",
+    "stored_vectors",
 ]

@@ -49,14 +49,18 @@ class Parameters:
     def of(cls, declaration: Declaration, values: Mapping[str, object]) -> Parameters:
         """Return parameters that carry their values, so that two searches fit in one statement.
 
+        A value may also be a column or a subquery that has it.
         The id of the embedding is looked up when the statement runs.
         """
-        given = {
-            name: sa.bindparam(f"gte_{name}", values[name], type_=kind(), unique=True)
-            for name, kind in _TYPES.items()
-            if name != "embedding"
-        }
-        return cls(**given, embedding=_embedding_id(declaration))
+
+        def given(name: str) -> Parameter:
+            value, kind = values[name], _TYPES[name]
+            if isinstance(value, sa.ColumnElement):
+                return value
+            return sa.bindparam(f"gte_{name}", value, type_=kind(), unique=True)
+
+        parameters = {name: given(name) for name in _TYPES if name != "embedding"}
+        return cls(**parameters, embedding=_embedding_id(declaration))
 
 
 def quoted(text: str) -> str:

@@ -226,12 +226,16 @@ def test_weights_and_exactness(library: Session) -> None:
         Article.search("cat", dense_weight=-1)
 
 
-def test_whether_the_answer_is_complete(library: Session) -> None:
+def test_the_parts_of_the_score_and_whether_the_answer_is_complete(library: Session) -> None:
     for exact in (True, False):
-        rows = library.execute(Article.search("cat", with_complete=True, exact=exact)).all()
-        assert [tuple(row) for row in rows] == [
-            (article, score, True) for article, score in library.execute(Article.search("cat"))
+        rows = library.execute(Article.search("cat", with_parts=True, exact=exact)).all()
+        assert [(article, score) for article, score, *_ in rows] == [
+            (article, score) for article, score in library.execute(Article.search("cat"))
         ]
+        assert any(sparse > 0 for *_, sparse, _ in rows)
+        for _, score, dense, sparse, complete in rows:
+            assert score == pytest.approx(dense + 0.1 * sparse)
+            assert complete
 
 
 def test_search_where_the_vectors_are_in_a_companion(session: Session, reader: Connection) -> None:

@@ -1,0 +1,75 @@
+"""Whether the text of a row is the row's alone: the same for every session that makes it.
+
+A trigger makes it in the application's session, a worker in its own. Text that depends on settings,
+such as that of a date, would be another in each, and its vector never right in both.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from gte_pg.database.statements import run
+from gte_pg.declaration import Declaration, row_text
+from gte_pg.errors import DeclarationError
+
+# The text of an enum's value is its label, which changes only by ALTER TYPE.
+_COLUMNS = """
+SELECT a.attname, a.attgenerated <> '', format_type(a.atttypid, a.atttypmod),
+       p.provolatile <> 'i' AND t.typtype <> 'e'
+FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_proc AS p ON p.oid = t.typoutput
+WHERE a.attrelid = %(table)s::regclass AND a.attname = ANY (%(source)s) AND NOT a.attisdropped
+"""
+
+_TRIAL = "gte_pg_text"
+
+# What a generated column takes is what a trigger can rely on: immutable, of this row alone.
+_CREATE_TRIAL = sql.SQL(
+    "CREATE TEMPORARY TABLE {trial} (LIKE {table}, {text} text GENERATED ALWAYS AS ({expression}) STORED)"
+)
+
+
+def check_source_text(connection: Connection, declaration: Declaration) -> None:
+    """Raise DeclarationError unless a trigger can make the text of the table's rows.
+
+    Leaves nothing behind in the caller's transaction, which may be used afterwards.
+    """
+    table = declaration.relation.as_string()
+    named = {"table": table, "source": list(declaration.source)}
+    for column, generated, kind, settings in connection.exec_driver_sql(_COLUMNS, named):
+        if generated:
+            raise DeclarationError(
+                f"the column {column!r} of {table} is generated: a trigger cannot see its new value. "
+                "Name the columns that it is generated from"
+            )
+        if settings and declaration.expression is None:
+            raise DeclarationError(
+                f"the column {column!r} of {table} is a {kind}, whose text depends on settings of the "
+                "session that reads it. Use a column of text, or an expression that does not: "
+                f"extract(year from {{{column}}})::int::text, say"
+            )
+    if declaration.expression is not None:
+        _try_expression(connection, declaration)
+
+
+def _try_expression(connection: Connection, declaration: Declaration) -> None:
+    savepoint = connection.begin_nested()
+    try:
+        run(
+            connection,
+            _CREATE_TRIAL.format(
+                trial=sql.Identifier(_TRIAL),
+                table=declaration.relation,
+                text=sql.Identifier(_TRIAL),
+                expression=row_text(declaration, _TRIAL),
+            ),
+        )
+    except DBAPIError as error:
+        raise DeclarationError(
+            f"the expression {declaration.expression!r} cannot be the text of "
+            f"{declaration.relation.as_string()}: {str(error.orig).splitlines()[0]}. It is an immutable "
+            "SQL expression on columns of the row: {title} || ' ' || {year}::text"
+        ) from error
+    finally:
+        savepoint.rollback()

@@ -1,0 +1,109 @@
+"""The text of a row by a template and by an expression: captured, encoded, compared, in both layouts."""
+
+from __future__ import annotations
+
+import pytest
+
+from gte_pg.database import Connection
+from gte_pg.declaration import Layout
+from gte_pg.encoder import Encoder
+from gte_pg.errors import DeclarationError
+from tests.tables import add_embedding, broken_rows, drain
+
+WAYS = {
+    "template": "{title}\n({year}) by {author}",
+    "expression": "{title} || coalesce(E'\\n(' || {year}::text || ') by ' || {author}, '')",
+}
+
+
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+@pytest.mark.parametrize("way", list(WAYS))
+def test_the_text_is_what_was_asked_for(
+    dsn: str, connection: Connection, model: str, encoder: Encoder, way: str, layout: Layout
+) -> None:
+    connection.execute(
+        "CREATE TABLE articles (id int PRIMARY KEY, title text, author text, year int, likes int)"
+    )
+    connection.execute(
+        "INSERT INTO articles VALUES (1, 'Dune', 'Herbert', 1965), (2, 'Beowulf', NULL, NULL), "
+        "(3, NULL, NULL, NULL)"
+    )
+    registered = add_embedding(
+        dsn, connection, "articles", (), model, layout=layout, **{way: WAYS[way]}
+    )
+    declaration = registered.declaration
+    assert declaration.source == ("title", "year", "author")
+    assert drain(connection, registered).encoded == 2
+    assert broken_rows(connection, declaration) == 0
+    vectors = declaration.vectors.as_string()
+    stored = connection.execute(
+        f"SELECT embedding::text FROM {vectors} WHERE embedding IS NOT NULL ORDER BY id".encode()
+    ).fetchall()
+    expected = encoder.encode(["Dune\n(1965) by Herbert", "Beowulf"]).dense
+    for (vector,), dense in zip(stored, expected, strict=True):
+        assert [float(value) for value in vector.strip("[]").split(",")] == pytest.approx(
+            dense.tolist(), abs=1e-5
+        )
+    pending = f"SELECT id FROM {vectors} WHERE embedding_pending IS NOT NULL".encode()
+    connection.execute("UPDATE articles SET likes = 1")
+    assert connection.execute(pending).fetchall() == []
+    connection.execute("UPDATE articles SET year = 1966 WHERE id = 1")
+    assert connection.execute(pending).fetchall() == [(1,)]
+    connection.execute("UPDATE articles SET title = NULL, author = NULL, year = NULL")
+    assert connection.execute(pending).fetchall() == []
+    assert broken_rows(connection, declaration) == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"source": ("born",)}, "is a date, whose text depends on settings"),
+        ({"template": "{title} {born}"}, "extract.year from {born}"),
+        ({"source": ("upper",)}, "is generated"),
+        ({"expression": "upper({upper})"}, "is generated"),
+        ({"expression": "{title} || {born}::text"}, "not immutable"),
+        ({"expression": "{title} || now()"}, "not immutable"),
+        ({"expression": "{title} ||"}, "syntax error"),
+        ({"expression": "(SELECT min({title}) FROM people)"}, "subquery"),
+        ({"expression": "{title}) STORED, x text DEFAULT ("}, "syntax error"),
+        ({"expression": "title"}, "names no column"),
+        ({"expression": "{titel}"}, "has no column 'titel'"),
+        ({"template": "{title} {titel}"}, "has no column 'titel'"),
+    ],
+)
+def test_text_that_is_not_the_rows_alone_is_refused(
+    dsn: str, connection: Connection, model: str, written: dict[str, str], message: str
+) -> None:
+    connection.execute(
+        "CREATE TABLE people (id int PRIMARY KEY, title text, born date, "
+        "upper text GENERATED ALWAYS AS (upper(title)) STORED)"
+    )
+    with pytest.raises(DeclarationError, match=message):
+        add_embedding(dsn, connection, "people", **{"source": (), "model": model} | written)  # type: ignore[arg-type]
+    assert connection.execute(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0"
+    ).fetchone() == (4,)
+
+
+def test_an_expression_may_say_what_a_date_is_called(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute("CREATE TYPE mood AS ENUM ('sad', 'happy')")
+    connection.execute("CREATE TABLE people (id int PRIMARY KEY, name text, born date, mood mood)")
+    connection.execute("INSERT INTO people VALUES (1, 'Ada', '1815-12-10', 'happy')")
+    registered = add_embedding(
+        dsn,
+        connection,
+        "people",
+        (),
+        model,
+        expression="{name} || ' was born in ' || extract(year from {born})::int::text",
+    )
+    moods = add_embedding(dsn, connection, "people", ("name", "mood"), model, name="moods")
+    for embedding in (registered, moods):
+        assert drain(connection, embedding).encoded == 1
+    connection.execute("SET datestyle = 'German'")
+    connection.execute("UPDATE people SET born = born + 1, mood = 'sad'")
+    assert connection.execute(
+        "SELECT embedding IS NOT NULL, moods IS NULL FROM people"
+    ).fetchall() == [(True, True)]
