@@ -87,6 +87,11 @@ class Declaration:
                 f"the embedding name {self.name!r} must have 1 to "
                 f"{MAX_NAME_BYTES - len(_LONGEST_SUFFIX)} bytes: its columns are named after it"
             )
+        if len(self.table.encode()) > MAX_NAME_BYTES:
+            raise DeclarationError(
+                f"the table name {self.table!r} has {len(self.table.encode())} bytes: Postgres keeps "
+                f"{MAX_NAME_BYTES}"
+            )
         if self.storage not in ("vector", "halfvec"):
             raise DeclarationError(f"storage is 'vector' or 'halfvec', not {self.storage!r}")
         if self.on_change not in ("clear", "keep"):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapper, deferred
 
 from gte_pg.errors import DeclarationError
-from gte_pg.orm.embedding import Embedding
+from gte_pg.orm.embedding import Embedding, embeddings_of
 from gte_pg.orm.search import SearchOptions, query_statement, similar_statement
 from gte_pg.search import QueryVectors
 
@@ -31,15 +31,20 @@ class Searchable:
     def __init_subclass__(cls, **options: Any) -> None:
         """Turn each declared embedding into mapped columns; what maps the class attaches them."""
         declared = _declared_here(cls) if _is_to_be_mapped(cls) else {}
+        table = vars(cls).get("__table__")
         for name, embedding in declared.items():
-            # Vectors are large and rarely wanted: loaded on access, not with every entity.
-            columns = {key: deferred(column) for key, column in embedding.columns().items()}
-            for key, column in ({name: None} | columns).items():
-                setattr(cls, key, column)
+            columns = embedding.columns()
+            if isinstance(table, sa.Table):
+                embedding._set_parent_with_dispatch(table)
+                columns = {key: table.c[key] for key in columns}
+            setattr(cls, name, None)
+            for key, column in columns.items():
+                # Vectors are large and rarely wanted: loaded on access, not with every entity.
+                setattr(cls, key, deferred(column))
         if declared:
             cls.__gte_embeddings__ = declared
         super().__init_subclass__(**options)
-        if declared and hasattr(cls, "registry") and sa.inspect(cls, raiseerr=False) is None:
+        if declared and not _is_mapped_later(cls) and sa.inspect(cls, raiseerr=False) is None:
             raise DeclarationError(
                 f"{cls.__name__} declares an embedding but is not mapped to a table: "
                 "put Searchable before the declarative base, and give it a __tablename__"
@@ -123,6 +128,11 @@ def _is_to_be_mapped(cls: type) -> bool:
     )
 
 
+def _is_mapped_later(cls: type) -> bool:
+    """Whether a class is mapped later: by a decorator, or by `prepare()` of a reflecting base."""
+    return not hasattr(cls, "registry") or hasattr(cls, "prepare")
+
+
 def _declared_here(cls: type) -> dict[str, Embedding]:
     """Return the embeddings of a class and of its mixins and abstract bases, each its own copy.
 
@@ -141,6 +151,8 @@ def _attach(mapper: Mapper[Any], cls: type) -> None:
     """Attach the embeddings of a class to its table, once it is mapped to one."""
     for embedding in vars(cls).get("__gte_embeddings__", {}).values():
         table = mapper.local_table
+        if embedding in embeddings_of(table).values():
+            continue
         if not isinstance(table, sa.Table):
             raise DeclarationError(
                 f"{cls.__name__} declares an embedding but is mapped to no table: {table}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gte_pg.database import Connection
@@ -28,9 +30,8 @@ def test_the_text_is_what_was_asked_for(
         "INSERT INTO articles VALUES (1, 'Dune', 'Herbert', 1965), (2, 'Beowulf', NULL, NULL), "
         "(3, NULL, NULL, NULL)"
     )
-    registered = add_embedding(
-        dsn, connection, "articles", (), model, layout=layout, **{way: WAYS[way]}
-    )
+    written: Any = {way: WAYS[way]}
+    registered = add_embedding(dsn, connection, "articles", (), model, layout=layout, **written)
     declaration = registered.declaration
     assert declaration.source == ("title", "year", "author")
     assert drain(connection, registered).encoded == 2
@@ -79,7 +80,7 @@ def test_text_that_is_not_the_rows_alone_is_refused(
         "upper text GENERATED ALWAYS AS (upper(title)) STORED)"
     )
     with pytest.raises(DeclarationError, match=message):
-        add_embedding(dsn, connection, "people", **{"source": (), "model": model} | written)  # type: ignore[arg-type]
+        add_embedding(dsn, connection, "people", **{"source": (), "model": model} | written)
     assert connection.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0"
     ).fetchone() == (4,)
