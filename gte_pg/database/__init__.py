@@ -6,6 +6,7 @@ from gte_pg.database.connect import Connection, connect, connect_pooled, engine
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.registry import (
     Registered,
+    change,
     forget,
     load,
     load_all,
@@ -14,13 +15,15 @@ from gte_pg.database.registry import (
 )
 from gte_pg.database.schema import ensure_schema
 from gte_pg.database.source_text import check_source_text
-from gte_pg.database.statements import fill, plain_connection, postgres_version, run
-from gte_pg.database.table import Table, find_table
+from gte_pg.database.statements import ask, fill, plain_connection, postgres_version, run
+from gte_pg.database.table import Table, find_table, in_current_schema
 
 __all__ = [
     "Connection",
     "Registered",
     "Table",
+    "ask",
+    "change",
     "check_source_text",
     "connect",
     "connect_pooled",
@@ -29,6 +32,7 @@ __all__ = [
     "fill",
     "find_table",
     "forget",
+    "in_current_schema",
     "load",
     "load_all",
     "plain_connection",

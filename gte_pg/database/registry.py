@@ -31,18 +31,7 @@ def register(
     declaration: Declaration, *, search_statement: str, exact_statement: str, standby: bool = False
 ) -> sql.Composed:
     """Return the statement that records a declaration and the statements that search it."""
-    values: dict[str, object] = {
-        "name": declaration.name,
-        "source": list(declaration.source),
-        "model": declaration.model,
-        "generation": declaration.generation,
-        "dimensions": declaration.dimensions,
-        "sparse_dimensions": declaration.sparse_dimensions,
-        "storage": declaration.storage,
-        "impact_step": declaration.impact_step,
-        "on_change": declaration.on_change,
-        "template": declaration.template,
-        "expression": declaration.expression,
+    values = _values(declaration) | {
         "search_statement": search_statement,
         "exact_statement": exact_statement,
         "standby": standby,
@@ -55,6 +44,34 @@ def register(
         sql.Literal(declaration.vectors.as_string()),
         sql.SQL(", ").join(map(sql.Literal, values.values())),
     )
+
+
+def change(declaration: Declaration) -> sql.Composed:
+    """Return the statement that records what has become of a declaration of the same name."""
+    return sql.SQL("UPDATE gte.embedding SET {} WHERE {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
+            for name, value in _values(declaration).items()
+        ),
+        registered_as(declaration),
+    )
+
+
+def _values(declaration: Declaration) -> dict[str, object]:
+    return {
+        "name": declaration.name,
+        "source": list(declaration.source),
+        "model": declaration.model,
+        "generation": declaration.generation,
+        "dimensions": declaration.dimensions,
+        "sparse_dimensions": declaration.sparse_dimensions,
+        "storage": declaration.storage,
+        "impact_step": declaration.impact_step,
+        "on_change": declaration.on_change,
+        "template": declaration.template,
+        "expression": declaration.expression,
+        "index_dimensions": declaration.index_dimensions,
+    }
 
 
 def forget(declaration: Declaration) -> sql.Composed:
@@ -72,7 +89,8 @@ def registered_as(declaration: Declaration) -> sql.Composed:
 # All but the first two are named as in Declaration.
 _FIELDS = (
     "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",
-    "storage", "impact_step", "on_change", "template", "expression", "companion", "standby",
+    "storage", "impact_step", "on_change", "template", "expression", "index_dimensions", "companion",
+    "standby",
 )  # fmt: skip
 
 # A table that was dropped leaves its row behind: it no longer joins with pg_class.
@@ -80,6 +98,7 @@ _LOAD = """
 SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions,
        e.storage, e.impact_step::float8, e.on_change, e.template, e.expression,
+       e.index_dimensions,
        CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname::text, v.relname::text] END,
        e.standby
 FROM gte.embedding e

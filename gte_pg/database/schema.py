@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from alembic import command
+from alembic import command, context, op
 from alembic.config import Config
 from psycopg import sql
 from sqlalchemy import Connection, text
@@ -35,7 +37,8 @@ def ensure_schema(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_migrations()))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _outer_migration():
+        command.upgrade(config, "head")
     functions = _PACKAGE.joinpath("database/functions.sql").read_text(encoding="utf-8")
     run(connection, sql.SQL(functions))
     for name in ("search", "similar"):
@@ -48,6 +51,15 @@ def ensure_schema(connection: Connection) -> None:
     if vector.schema not in visible:
         own = sql.Identifier(vector.schema).as_string()
         _set_path(connection, ", ".join(filter(None, (path, own))))
+
+
+@contextmanager
+def _outer_migration() -> Iterator[None]:
+    """Let an application's migration that calls us go on: `alembic.op` and `context` are global."""
+    outer = [getattr(module, "_proxy", None) for module in (context, op)]
+    yield
+    for proxy in filter(None, outer):
+        proxy._install_proxy()
 
 
 def _set_path(connection: Connection, path: str) -> None:

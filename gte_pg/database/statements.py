@@ -10,11 +10,16 @@ from sqlalchemy import Connection, CursorResult
 from gte_pg.database.connect import Connection as PlainConnection
 
 
-def run(connection: Connection, statement: sql.Composable) -> None:
+def ask(connection: Connection, statement: sql.Composable) -> CursorResult[Any]:
     """Run one statement as it stands, on SQLAlchemy's connection: `%` and `:` mean nothing special."""
-    connection.exec_driver_sql(
+    return connection.exec_driver_sql(
         statement.as_string(), execution_options={"no_parameters": True}
-    ).close()
+    )
+
+
+def run(connection: Connection, statement: sql.Composable) -> None:
+    """Run one statement that has no answer, as `ask` does."""
+    ask(connection, statement).close()
 
 
 class _Plain:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
+import sqlalchemy as sa
 
 from gte_pg.database.connect import Connection
 from gte_pg.declaration import (
@@ -39,6 +40,7 @@ class Table:
         storage: Storage = "vector",
         layout: Layout = "columns",
         on_change: OnChange = "clear",
+        index_dimensions: int | None = None,
     ) -> Declaration:
         """Declare an embedding of this table; `source` may be written as `resolve_sources` takes it."""
         source = self.resolve_sources(source or named_columns(template, expression))
@@ -55,6 +57,7 @@ class Table:
             storage=storage,
             layout=layout,
             on_change=on_change,
+            index_dimensions=index_dimensions,
         )
 
     def resolve_sources(self, written: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,3 +122,12 @@ def find_table(connection: Connection, written: str) -> Table:
         key=tuple(KeyColumn(str(column), str(kind)) for column, kind in key),
         columns=tuple(str(column) for (column,) in columns),
     )
+
+
+def in_current_schema(connection: sa.Connection, declaration: Declaration) -> Declaration:
+    """Return the declaration with the schema in which a table without one is made and found."""
+    if declaration.schema is not None:
+        return declaration
+    schema = str(connection.scalar(sa.select(sa.func.current_schema())))
+    companion = declaration.companion and (schema, *declaration.companion)
+    return replace(declaration, schema=schema, companion=companion)

@@ -23,6 +23,9 @@ OnChange = Literal["clear", "keep"]
 
 _LONGEST_SUFFIX = "_pending"
 
+# As many as pgvector's HNSW takes in half precision.
+_MOST_INDEXED_DIMENSIONS = 4_000
+
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -46,7 +49,8 @@ class Declaration:
     `impact_step` is the width of an impact bucket of the token index. `companion` is the table beside
     the user's that holds the vectors, its schema first; None: they are on the row. `on_change` says
     what becomes of a vector whose text changes: "clear" takes it away at once, "keep" leaves it,
-    marked as pending, until the new one is there.
+    marked as pending, until the new one is there. `index_dimensions` is how many leading dimensions of
+    a vector the dense index holds; None: all, as far as pgvector can.
     """
 
     schema: str | None
@@ -64,6 +68,7 @@ class Declaration:
     on_change: OnChange = "clear"
     template: str | None = None
     expression: str | None = None
+    index_dimensions: int | None = None
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -96,6 +101,12 @@ class Declaration:
             raise DeclarationError(f"storage is 'vector' or 'halfvec', not {self.storage!r}")
         if self.on_change not in ("clear", "keep"):
             raise DeclarationError(f"on_change is 'clear' or 'keep', not {self.on_change!r}")
+        most = min(self.dimensions, _MOST_INDEXED_DIMENSIONS)
+        if self.index_dimensions is not None and not 1 <= self.index_dimensions <= most:
+            raise DeclarationError(
+                f"index_dimensions is {self.index_dimensions}: the dense index of the embedding "
+                f"{self.name!r} can hold 1 to {most} of its {self.dimensions} dimensions"
+            )
         overlap = {*self.source, *(column.name for column in self.key)} & set(self.columns)
         if overlap:
             raise DeclarationError(
@@ -134,6 +145,7 @@ class Declaration:
         storage: Storage = "vector",
         layout: Layout = "columns",
         on_change: OnChange = "clear",
+        index_dimensions: int | None = None,
     ) -> Declaration:
         """Declare an embedding by `model`, with as many of its dimensions as asked for (default: all).
 
@@ -167,6 +179,7 @@ class Declaration:
             impact_step=model.impact_step,
             companion=companion_name(schema, table, name) if layout == "companion" else None,
             on_change=on_change,
+            index_dimensions=index_dimensions,
         )
 
     def check_model(self, model: ModelIdentity) -> None:
@@ -188,6 +201,16 @@ class Declaration:
     def precision(self) -> Precision:
         """The encoder's precision, which the generation names: `model@revision/precision/dimensions`."""
         return cast("Precision", self.generation.rsplit("/", 2)[1])
+
+    @property
+    def indexed_dimensions(self) -> int:
+        """How many leading dimensions the dense index holds."""
+        return self.index_dimensions or min(self.dimensions, _MOST_INDEXED_DIMENSIONS)
+
+    @property
+    def indexes_part(self) -> bool:
+        """Whether the dense index holds a part of each vector."""
+        return self.indexed_dimensions < self.dimensions
 
     @property
     def has_sparse(self) -> bool:

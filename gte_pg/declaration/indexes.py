@@ -9,9 +9,11 @@ from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
 
-# The opclass, the operator `<#>` (negative inner product) and the sign of the score belong together:
-# vectors are stored normalised, so the inner product is the dense score itself.
-_OPERATOR_CLASS = {"vector": "vector_ip_ops", "halfvec": "halfvec_ip_ops"}
+# Vectors are stored normalised, so the inner product (`<#>`, negative) is the dense score itself. Their
+# first dimensions alone are not, and the graph is better by their cosine (`<=>`). Half precision takes half
+# the space and time, and what the index brings is scored anew from the stored vector.
+_WHOLE = ("<#>", "halfvec_ip_ops")
+_PART = ("<=>", "halfvec_cosine_ops")
 
 
 def dense_index_name(declaration: Declaration) -> str:
@@ -70,8 +72,9 @@ def search_indexes(declaration: Declaration) -> list[SearchIndex]:
         dense_index_name(declaration),
         "hnsw",
         declaration.dense_column,
-        sql.SQL("hnsw ({} {})").format(
-            sql.Identifier(declaration.dense_column), sql.SQL(operator_class(declaration))
+        sql.SQL("hnsw (({}) {})").format(
+            indexed_vector(declaration, sql.Identifier(declaration.dense_column)),
+            sql.SQL(operator_class(declaration)),
         ),
     )
     if not declaration.has_sparse:
@@ -90,6 +93,21 @@ def search_indexes(declaration: Declaration) -> list[SearchIndex]:
     return [dense, tokens]
 
 
+def dense_operator(declaration: Declaration) -> str:
+    """Return the operator by which the dense index orders what it holds, the nearest first."""
+    return (_PART if declaration.indexes_part else _WHOLE)[0]
+
+
 def operator_class(declaration: Declaration) -> str:
     """Return the operator class of the dense index."""
-    return _OPERATOR_CLASS[declaration.storage]
+    return (_PART if declaration.indexes_part else _WHOLE)[1]
+
+
+def indexed_vector(declaration: Declaration, vector: sql.Composable) -> sql.Composable:
+    """Return what the dense index holds of a vector: its leading dimensions, in half precision."""
+    dimensions = declaration.indexed_dimensions
+    if declaration.indexes_part:
+        vector = sql.SQL("subvector({}, 1, {})").format(vector, sql.Literal(dimensions))
+    elif declaration.storage == "halfvec":
+        return vector
+    return sql.SQL("({})::halfvec({})").format(vector, sql.Literal(dimensions))

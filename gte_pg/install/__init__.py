@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gte_pg.install.alter import alter_statements, is_alterable
 from gte_pg.install.install import (
     add_statements,
     attach_statements,
@@ -13,9 +14,11 @@ from gte_pg.install.switch import exchange_statements, next_name, previous_name
 
 __all__ = [
     "add_statements",
+    "alter_statements",
     "attach_statements",
     "detach_statements",
     "exchange_statements",
+    "is_alterable",
     "next_name",
     "prepare_database",
     "previous_name",

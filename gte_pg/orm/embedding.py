@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
-from gte_pg.database import check_source_text, postgres_version, run
+from gte_pg.database import check_source_text, in_current_schema, postgres_version, run
 from gte_pg.declaration import (
     Declaration,
     KeyColumn,
@@ -30,7 +29,8 @@ from gte_pg.errors import DeclarationError
 from gte_pg.install import attach_statements, detach_statements, prepare_database
 from gte_pg.models import Precision, identify
 
-_INFO_KEY = "gte_pg"
+# The key of a table's embeddings in its `info`.
+INFO_KEY = "gte_pg"
 
 
 class Embedding(SchemaItem):
@@ -39,18 +39,24 @@ class Embedding(SchemaItem):
     In a mapped class the name is the attribute's; in a `Table(...)` it stands after the columns that it
     names. Several columns are joined by a newline, or there is one of these instead of them:
 
-    template      the text line by line, with the columns in braces: "{title} by {author}". A line whose
-                  columns are all empty is left out.
-    expression    an immutable SQL expression: "{title} || ' ' || {year}::text"
+        template      the text line by line, with the columns in braces: "{title} by {author}". A line whose
+                      columns are all empty is left out.
+        expression    an immutable SQL expression: "{title} || ' ' || {year}::text"
 
     `encode="flush"`, the default, encodes what the ORM writes before it is written; `"deferred"` leaves
     everything to `gte-pg sync`, as do `expression`, and `layout="companion"`, where the vectors are in a
     table of their own. Raises DeclarationError for what can be known to be wrong, ModelError for an
     unknown model.
 
-        Table("articles", metadata,
-            Column("id", Integer, primary_key=True), Column("title", Text),
-            Embedding("title", name="embedding", model="gte-multilingual-base"))
+        >>> notes = sa.Table(
+        ...     "notes",
+        ...     sa.MetaData(),
+        ...     sa.Column("id", sa.Integer, primary_key=True),
+        ...     sa.Column("text", sa.Text),
+        ...     Embedding("text", name="embedding", model="all-MiniLM-L6-v2"),
+        ... )
+        >>> notes.columns.keys()
+        ['id', 'text', 'embedding', 'embedding_sparse', 'embedding_hash', 'embedding_pending']
     """
 
     __visit_name__ = "gte_pg_embedding"
@@ -65,6 +71,7 @@ class Embedding(SchemaItem):
         precision: Precision = "float32",
         layout: Layout = "columns",
         on_change: OnChange = "clear",
+        index_dimensions: int | None = None,
         encode: Literal["flush", "deferred"] | None = None,
         template: str | None = None,
         expression: str | None = None,
@@ -90,6 +97,7 @@ class Embedding(SchemaItem):
         self.storage = storage
         self.layout = layout
         self.on_change = on_change
+        self.index_dimensions = index_dimensions
         in_flush = layout == "columns" and expression is None
         self.encode = encode or ("flush" if in_flush else "deferred")
 
@@ -136,6 +144,7 @@ class Embedding(SchemaItem):
             storage=self.storage,
             layout=self.layout,
             on_change=self.on_change,
+            index_dimensions=self.index_dimensions,
         )
 
     def columns(self) -> dict[str, sa.Column[Any]]:
@@ -166,7 +175,7 @@ class Embedding(SchemaItem):
                     f"the table does not have above it; it has {', '.join(sorted(names))}"
                 )
         # SQLAlchemy copies `info` and the events below with `to_metadata()`.
-        embeddings = table.info.setdefault(_INFO_KEY, {})
+        embeddings = table.info.setdefault(INFO_KEY, {})
         if self.name in embeddings:
             raise DeclarationError(f"{table.name!r} has two embeddings called {self.name!r}")
         self.declaration(table)
@@ -181,27 +190,24 @@ class Embedding(SchemaItem):
         prepare_database(connection)
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        declaration = self._placed(target, connection)
+        declaration = in_current_schema(connection, self.declaration(target))
         check_source_text(connection, declaration)
         for statement in attach_statements(declaration, postgres=postgres_version(connection)):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        for statement in detach_statements(self._placed(target, connection)):
+        for statement in detach_statements(in_current_schema(connection, self.declaration(target))):
             run(connection, statement)
-
-    def _placed(self, table: sa.Table, connection: sa.Connection) -> Declaration:
-        """Return the declaration with the schema in which the table really is."""
-        declaration = self.declaration(table)
-        if declaration.schema is not None:
-            return declaration
-        schema = str(connection.scalar(sa.select(sa.func.current_schema())))
-        companion = declaration.companion and (schema, *declaration.companion)
-        return replace(declaration, schema=schema, companion=companion)
 
 
 def embeddings_of(table: sa.FromClause) -> dict[str, Embedding]:
-    """Return the embeddings declared on a table, by name; empty where there are none."""
+    """Return the embeddings declared on a table, by name; empty where there are none.
+
+    `table` is a `Table`, or a mapped class's `__table__`.
+
+        >>> embeddings_of(Article.__table__)["embedding"].source
+        ('title',)
+    """
     if not isinstance(table, sa.Table):
         return {}
-    return cast("dict[str, Embedding]", table.info.get(_INFO_KEY, {}))
+    return cast("dict[str, Embedding]", table.info.get(INFO_KEY, {}))

@@ -26,15 +26,17 @@ from gte_pg.search import (
 
 
 class SearchOptions(TypedDict, total=False):
-    """What `search` and `similar` of a mapped class take, and what holds where it is not given.
+    """What `search` and `similar` of a mapped class take.
 
-    limit           how many rows at most; 10
-    dense_weight    the weight of the cosine of the two dense vectors; 1.0
-    sparse_weight   the weight of the sum over shared tokens; 0.1
-    where           conditions that hold inside the search, so that `limit` rows come back when so many
-                    match; conditions added to the statement afterwards only filter what was found
-    exact           score every row instead of asking the indexes; False
-    embedding       the name of the embedding, where the class has several
+    Behind the semicolon stands what holds where it is not given:
+
+        limit           how many rows at most; 10
+        dense_weight    the weight of the cosine of the two dense vectors; 1.0
+        sparse_weight   the weight of the sum over shared tokens; 0.1
+        where           conditions that hold inside the search, so that `limit` rows come back when so many
+                        match; conditions added to the statement afterwards only filter what was found
+        exact           score every row instead of asking the indexes; False
+        embedding       the name of the embedding, where the class has several
     """
 
     limit: int

@@ -26,6 +26,17 @@ class Searchable:
 
     The embedding may also stand in a mixin or an abstract base: every class that is mapped with it
     has one of its own.
+
+        >>> class Recipe(Searchable, Base):
+        ...     __tablename__ = "recipes"
+        ...     id: Mapped[int] = mapped_column(primary_key=True)
+        ...     text: Mapped[str]
+        ...     embedding = Embedding("text", model="all-MiniLM-L6-v2")
+        >>> Base.metadata.create_all(engine)
+        >>> session.add_all([Recipe(text="Boil the beans"), Recipe(text="Bake the bread")])
+        >>> session.commit()
+        >>> [recipe.text for recipe, score in session.execute(Recipe.search("a loaf", limit=1))]
+        ['Bake the bread']
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -90,7 +101,10 @@ class Searchable:
         the model: seconds); under asyncio, `await asyncio.to_thread(Article.search, text)` leaves the
         loop to others meanwhile. The statement itself does nothing until a session runs it.
 
-            for article, score in session.execute(Article.search("cheap flights", limit=5)): ...
+            >>> for article, score in session.execute(Article.search("cheap flights", limit=5)):
+            ...     print(article.title)
+            Fly to Berlin for less
+            Cooking with beans
         """
         return query_statement(cls, query, with_parts, options)
 
@@ -115,7 +129,8 @@ class Searchable:
         `row` is an entity, or its key as `Session.get` takes it. It is not among the rows; where it is
         not there, or has no vector yet, none are. Otherwise like `search`.
 
-            session.execute(Article.similar(article, limit=5, where=[Article.year > 1960]))
+            >>> [other.title for other, score in session.execute(Article.similar(article, limit=5))]
+            ['Fly to Berlin for less']
         """
         return similar_statement(cls, row, with_parts, options)
 

@@ -56,25 +56,25 @@ TEXTS = ["a cat on a mat", "a dog on a mat", "columns of a database", "un chat",
 IDS = [uuid.UUID(int=number) for number in range(len(TEXTS))]
 
 
-def subquery() -> sa.Select[Any]:
+def subquery() -> sa.Select[*tuple[Any, ...]]:
     found = Article.search("cat", limit=3).subquery()
     return sa.select(found.c.id, found.c.score).order_by(found.c.score.desc(), found.c.id)
 
 
-def keys(statement: sa.Select[Any], *columns: Any) -> sa.Select[Any]:
+def keys(statement: sa.Select[*tuple[Any, ...]], *columns: Any) -> sa.Select[*tuple[Any, ...]]:
     """The same statement, reduced to what every road can show alike."""
     return statement.with_only_columns(*columns, *list(statement.selected_columns)[-1:])
 
 
-def article_keys(statement: sa.Select[Any]) -> sa.Select[Any]:
+def article_keys(statement: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
     return keys(statement, Article.id)
 
 
-def note_keys(statement: sa.Select[Any]) -> sa.Select[Any]:
+def note_keys(statement: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
     return keys(statement, Note.region, Note.number)
 
 
-STATEMENTS: dict[str, Callable[[], sa.Select[Any]]] = {
+STATEMENTS: dict[str, Callable[[], sa.Select[*tuple[Any, ...]]]] = {
     "search": lambda: article_keys(Article.search("a cat", limit=4)),
     "exact": lambda: article_keys(Article.search("a cat", limit=4, exact=True)),
     "tokens only": lambda: article_keys(Article.search("mat", dense_weight=0)),

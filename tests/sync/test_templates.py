@@ -79,8 +79,9 @@ def test_text_that_is_not_the_rows_alone_is_refused(
         "CREATE TABLE people (id int PRIMARY KEY, title text, born date, "
         "upper text GENERATED ALWAYS AS (upper(title)) STORED)"
     )
+    asked: dict[str, Any] = {"source": (), "model": model} | written
     with pytest.raises(DeclarationError, match=message):
-        add_embedding(dsn, connection, "people", **{"source": (), "model": model} | written)
+        add_embedding(dsn, connection, "people", **asked)
     assert connection.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0"
     ).fetchone() == (4,)

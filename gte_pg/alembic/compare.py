@@ -1,0 +1,209 @@
+"""Autogenerate: what the metadata declares against what the database has registered.
+
+Alembic's own comparisons run first. What they found of an embedding's columns, indexes and companion
+tables, and of the schema gte, is taken out again: that is what the operations on embeddings do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import (
+    AddColumnOp,
+    AlterColumnOp,
+    CreateIndexOp,
+    CreateTableOp,
+    DropColumnOp,
+    DropIndexOp,
+    DropTableOp,
+    MigrateOperation,
+    ModifyTableOps,
+    UpgradeOps,
+)
+from alembic.util import PriorityDispatchResult
+from psycopg import sql
+
+from gte_pg.alembic.operations import (
+    AddEmbeddingOp,
+    AlterEmbeddingOp,
+    RemoveEmbeddingOp,
+    SuspendEmbeddingOp,
+)
+from gte_pg.database import ask, load_all, plain_connection, registered_as
+from gte_pg.declaration import Declaration, index_names
+from gte_pg.install import is_alterable
+from gte_pg.orm import INFO_KEY, embeddings_of
+
+# A table: its schema, None for the one that is searched first, and its name.
+_Table = tuple[str | None, str]
+
+
+def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> PriorityDispatchResult:
+    """Propose what makes the embeddings of the database those that are declared."""
+    connection = context.connection
+    assert connection is not None
+    default = connection.dialect.default_schema_name
+    tables = [table for table in context.sorted_tables if _is_included(context, table)]
+    known = {_place(default, table.schema, table.name) for table in tables}
+    declared = {
+        (_table(one), one.name): one
+        for table in tables
+        for embedding in embeddings_of(table).values()
+        for one in [_in_default(default, embedding.declaration(table))]
+    }
+    problems: list[Any] = []
+    present = [
+        (_in_default(default, one.declaration), one.standby)
+        for one in load_all(plain_connection(connection), problems=problems)
+    ]
+    dropped = {(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)}
+    touched = _Touched.by(upgrade.ops)
+    owned = _Owned.of([*declared.values(), *(one for one, _ in present)])
+    upgrade.ops[:] = owned.without(upgrade.ops)
+    before: list[MigrateOperation] = []
+    after: list[MigrateOperation] = []
+    for one, standby in present:
+        wanted = declared.pop((_table(one), one.name), None)
+        if wanted is None:
+            if _table(one) in dropped or (not standby and _table(one) in known):
+                before.append(RemoveEmbeddingOp(one))
+            continue
+        wanted = _as_stored(wanted, one)
+        columns = [(_table(one), column) for column in one.source]
+        if not is_alterable(one, wanted) or not touched.dropped.isdisjoint(columns):
+            before.append(RemoveEmbeddingOp(one, replaced=True))
+            after.append(AddEmbeddingOp(wanted))
+        elif not touched.retyped.isdisjoint(columns):
+            before.append(SuspendEmbeddingOp(one, wanted))
+            after.append(AlterEmbeddingOp(wanted, one, suspended=True))
+        elif wanted != one:
+            after.append(AlterEmbeddingOp(wanted, one))
+    for wanted in declared.values():
+        # One that cannot be loaded: a source column was renamed.
+        renamed = bool(problems) and _is_registered(connection, wanted)
+        after.append(AlterEmbeddingOp(wanted, wanted) if renamed else AddEmbeddingOp(wanted))
+    # Before columns that an embedding needs are dropped, and after they are there.
+    upgrade.ops[:] = [*before, *upgrade.ops, *after]
+    return PriorityDispatchResult.CONTINUE
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """Columns that a migration drops, and those whose type it changes."""
+
+    dropped: frozenset[tuple[_Table, str]]
+    retyped: frozenset[tuple[_Table, str]]
+
+    @classmethod
+    def by(cls, operations: Iterable[MigrateOperation]) -> _Touched:
+        dropped, retyped = set(), set()
+        for op in operations:
+            if not isinstance(op, ModifyTableOps):
+                continue
+            table = op.schema, op.table_name
+            for one in op.ops:
+                if isinstance(one, DropColumnOp):
+                    dropped.add((table, one.column_name))
+                if isinstance(one, AlterColumnOp) and one.modify_type is not None:
+                    retyped.add((table, one.column_name))
+        return cls(frozenset(dropped), frozenset(retyped))
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """What belongs to embeddings, and is none of Alembic's own comparisons' business."""
+
+    columns: frozenset[tuple[_Table, str]]
+    indexes: frozenset[tuple[_Table, str]]
+    companions: frozenset[_Table]
+
+    @classmethod
+    def of(cls, declarations: Iterable[Declaration]) -> _Owned:
+        columns, indexes, companions = set(), set(), set()
+        for one in declarations:
+            if one.companion is not None:
+                *schema, name = one.companion
+                companions.add((schema[0] if schema else None, name))
+            else:
+                columns |= {(_table(one), column) for column in one.columns}
+                indexes |= {(_table(one), name) for name in index_names(one)}
+        return cls(frozenset(columns), frozenset(indexes), frozenset(companions))
+
+    def without(self, operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
+        """Yield the operations without those on what belongs to embeddings."""
+        for op in operations:
+            if isinstance(op, CreateTableOp):
+                self._clean(op)
+            elif isinstance(op, DropTableOp):
+                if self._is_own((op.schema, op.table_name)):
+                    continue
+                if op._reverse is not None:
+                    self._clean(op._reverse)
+            elif isinstance(op, ModifyTableOps):
+                table = op.schema, op.table_name
+                op.ops = [one for one in op.ops if not self._is_on_own(table, one)]
+                if op.is_empty():
+                    continue
+            yield op
+
+    def _clean(self, op: CreateTableOp) -> None:
+        table = op.schema, op.table_name
+        op.columns = [
+            item
+            for item in op.columns
+            if not (isinstance(item, sa.Column) and (table, item.name) in self.columns)
+        ]
+        # It would be written into the migration.
+        op.info.pop(INFO_KEY, None)
+
+    def _is_own(self, table: _Table) -> bool:
+        return table in self.companions or table[0] == "gte"
+
+    def _is_on_own(self, table: _Table, op: MigrateOperation) -> bool:
+        if self._is_own(table):
+            return True
+        if isinstance(op, AddColumnOp):
+            return (table, op.column.name) in self.columns
+        if isinstance(op, AlterColumnOp | DropColumnOp):
+            return (table, op.column_name) in self.columns
+        if isinstance(op, CreateIndexOp | DropIndexOp):
+            return (table, op.index_name) in self.indexes
+        return False
+
+
+def _is_included(context: AutogenContext, table: sa.Table) -> bool:
+    return context.run_object_filters(table, table.name, "table", False, None)
+
+
+def _is_registered(connection: sa.Connection, declaration: Declaration) -> bool:
+    found = sql.SQL("SELECT EXISTS (SELECT FROM gte.embedding WHERE {})").format(
+        registered_as(declaration)
+    )
+    return bool(ask(connection, found).scalar_one())
+
+
+def _as_stored(wanted: Declaration, present: Declaration) -> Declaration:
+    """Return what is wanted with what follows from the table or the model as the database has it."""
+    companion = present.companion if wanted.layout == present.layout else wanted.companion
+    return replace(wanted, key=present.key, companion=companion, impact_step=present.impact_step)
+
+
+def _place(default: str | None, schema: str | None, name: str) -> _Table:
+    return None if schema == default else schema, name
+
+
+def _table(declaration: Declaration) -> _Table:
+    return declaration.schema, declaration.table
+
+
+def _in_default(default: str | None, declaration: Declaration) -> Declaration:
+    """Return the declaration without its schema, where that is the default: as Alembic has it."""
+    companion = declaration.companion
+    if companion is not None and companion[0] == default and len(companion) > 1:
+        companion = companion[1:]
+    schema, _ = _place(default, declaration.schema, declaration.table)
+    return replace(declaration, schema=schema, companion=companion)

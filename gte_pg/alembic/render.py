@@ -1,0 +1,80 @@
+"""How the operations are written into a migration."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+
+from gte_pg.alembic.operations import (
+    AddEmbeddingOp,
+    AlterEmbeddingOp,
+    RemoveEmbeddingOp,
+    SuspendEmbeddingOp,
+)
+from gte_pg.declaration import Declaration
+
+# These stand at another place, or follow from others.
+_ELSEWHERE = ("schema", "table", "name", "key", "companion")
+
+_REPLACED = (
+    "# All rows are encoded anew, and not found until they are.",
+    "# Without that, gte-pg switch changes the model of a table that is in use.",
+)
+
+
+@renderers.dispatch_for(AddEmbeddingOp)
+def render_add(_context: AutogenContext, operation: AddEmbeddingOp) -> str:
+    return _call("add_embedding", operation.declaration, _values(operation.declaration))
+
+
+@renderers.dispatch_for(AlterEmbeddingOp)
+def render_alter(_context: AutogenContext, operation: AlterEmbeddingOp) -> str:
+    return _call("alter_embedding", operation.wanted, _values(operation.wanted))
+
+
+@renderers.dispatch_for(SuspendEmbeddingOp)
+def render_suspend(_context: AutogenContext, operation: SuspendEmbeddingOp) -> str:
+    return _call("suspend_embedding", operation.present, _layout(operation.present))
+
+
+@renderers.dispatch_for(RemoveEmbeddingOp)
+def render_remove(_context: AutogenContext, operation: RemoveEmbeddingOp) -> list[str]:
+    declaration = operation.declaration
+    call = _call("remove_embedding", declaration, _layout(declaration))
+    return [*(_REPLACED if operation.replaced else ()), call]
+
+
+def _layout(declaration: Declaration) -> dict[str, Any]:
+    return {} if declaration.companion is None else {"layout": declaration.layout}
+
+
+def _values(declaration: Declaration) -> dict[str, Any]:
+    """Return what differs from a default."""
+    values: dict[str, Any] = {"key": {column.name: column.type for column in declaration.key}}
+    for field in fields(declaration):
+        value = getattr(declaration, field.name)
+        if field.name not in _ELSEWHERE and value not in (None, field.default):
+            values[field.name] = list(value) if isinstance(value, tuple) else value
+    values |= _layout(declaration)
+    if (declaration.template, declaration.expression) != (None, None):
+        # It names its columns.
+        del values["source"]
+    return values
+
+
+def _call(operation: str, declaration: Declaration, values: dict[str, Any]) -> str:
+    if declaration.schema is not None:
+        values["schema"] = declaration.schema
+    arguments = [
+        f"{str(declaration.table)!r}",
+        f"{str(declaration.name)!r}",
+        *(f"{name}={value!r}" for name, value in values.items()),
+    ]
+    return (
+        f"op.{operation}({', '.join(arguments)})"
+        if len(arguments) <= 4
+        else (f"op.{operation}(\n    " + ",\n    ".join(arguments) + ",\n)")
+    )

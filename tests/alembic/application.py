@@ -1,0 +1,126 @@
+"""An application with migrations of its own, in a folder of the test's."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import Script
+
+import gte_pg.alembic
+from gte_pg.database import engine
+
+ENVIRONMENT = """
+from alembic import context
+
+import gte_pg.alembic
+
+gte_pg.alembic.register()
+given = context.config.attributes
+options = {"target_metadata": given["metadata"], "include_schemas": given["include_schemas"]}
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True, **options)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with given["engine"].connect() as connection:
+        context.configure(connection=connection, **options)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+
+SCRIPT = '''"""${message}"""
+from alembic import op
+import sqlalchemy as sa
+${imports if imports else ""}
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    ${downgrades if downgrades else "pass"}
+'''
+
+
+@dataclass
+class Application:
+    dsn: str
+    folder: Path
+    include_schemas: bool = False
+
+    def __post_init__(self) -> None:
+        (self.folder / "versions").mkdir(parents=True)
+        (self.folder / "env.py").write_text(ENVIRONMENT, encoding="utf-8")
+        (self.folder / "script.py.mako").write_text(SCRIPT, encoding="utf-8")
+        self.engine = engine(self.dsn)
+
+    def revise(self, metadata: sa.MetaData) -> str:
+        """Autogenerate a migration; its text, which can be imported."""
+        script = command.revision(self._config(metadata), "changes", autogenerate=True)
+        assert isinstance(script, Script)
+        path = Path(script.path)
+        spec = importlib.util.spec_from_file_location("migration", path)
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        return path.read_text(encoding="utf-8")
+
+    def edit(self, *, upgrade: str, downgrade: str) -> None:
+        """Write a migration by hand."""
+        script = command.revision(self._config(sa.MetaData()), "by hand")
+        assert isinstance(script, Script)
+        path = Path(script.path)
+        written = path.read_text(encoding="utf-8")
+        written = written.replace("pass", upgrade, 1).replace("pass", downgrade, 1)
+        path.write_text(written, encoding="utf-8")
+
+    def upgrade(self, to: str = "head") -> None:
+        command.upgrade(self._config(sa.MetaData()), to)
+
+    def downgrade(self, to: str = "-1") -> None:
+        command.downgrade(self._config(sa.MetaData()), to)
+
+    def printed(self, to: str) -> str:
+        """Return the SQL of an upgrade, or of a downgrade `from:to`."""
+        output = io.StringIO()
+        config = self._config(sa.MetaData(), output)
+        run = command.downgrade if to.endswith((":base", ":-1")) else command.upgrade
+        run(config, to, sql=True)
+        return output.getvalue()
+
+    def run_printed(self, to: str) -> None:
+        """Run the printed SQL as psql would: one statement after the other."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            if ":" not in to and "INSERT INTO alembic_version" in self.printed(to):
+                # Looking for differences has made it.
+                connection.execute("DROP TABLE IF EXISTS alembic_version")
+            connection.execute(self.printed(to).encode())
+
+    def differences(self, metadata: sa.MetaData) -> list[object]:
+        gte_pg.alembic.register()
+        with self.engine.connect() as connection:
+            options = {"include_schemas": self.include_schemas}
+            context = MigrationContext.configure(connection, opts=options)
+            return list(compare_metadata(context, metadata))
+
+    def _config(self, metadata: sa.MetaData, output: io.StringIO | None = None) -> Config:
+        config = Config(stdout=io.StringIO(), output_buffer=output)
+        config.set_main_option("script_location", str(self.folder))
+        config.set_main_option("path_separator", "os")
+        config.attributes.update(
+            metadata=metadata, engine=self.engine, include_schemas=self.include_schemas
+        )
+        return config
