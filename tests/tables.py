@@ -43,6 +43,7 @@ def add_embedding(
     storage: Storage = "vector",
     layout: Layout = "columns",
     on_change: OnChange = "clear",
+    index_dimensions: int | None = None,
 ) -> Registered:
     found = find_table(connection, table)
     declaration = found.declare(
@@ -54,6 +55,7 @@ def add_embedding(
         storage=storage,
         layout=layout,
         on_change=on_change,
+        index_dimensions=index_dimensions,
     )
     with engine(dsn).begin() as transaction:
         check_source_text(transaction, declaration)

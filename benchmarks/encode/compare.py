@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from peak import gflops_per_cpu_second, model_gflop
 from random_model import random_base
-from ways import OURS, THEIRS, WAYS, Way
+from tokenizers import Tokenizer
+from ways import FLOAT32, OURS, THEIRS, WAYS, Way
 
 from gte_pg.encoder import load_encoder
 from gte_pg.models import locate
@@ -43,13 +44,16 @@ def main() -> None:
         elif asked.model != "all-MiniLM-L6-v2":
             shutil.rmtree(model)
             shutil.copytree(locate(asked.model), model)
-        texts = sample(asked.texts, asked.field, asked.count)
+        texts = sample(asked.texts, asked.field, asked.count if not asked.tokens else None)
+        if asked.tokens:
+            texts = of_one_length(texts, model / "tokenizer.json", asked.tokens)[: asked.count]
         (work / "texts.json").write_text(json.dumps(texts))
         encoder = load_encoder(str(model))
         counts = encoder.encode(texts).token_counts
         load_encoder(str(model), precision="int8")
         run([asked.their_python, "measure.py", str(model), "--export"])
-        found = {way: measured(way, work, asked) for way in WAYS}
+        kept = [way for way in WAYS if not asked.float32 or way.kind in FLOAT32]
+        found = {way: measured(way, work, asked) for way in kept}
         report(found, counts, model, work)
 
 
@@ -59,15 +63,30 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--texts", type=Path, required=True, help="JSON Lines, perhaps .xz")
     parser.add_argument("--field", default="description")
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--tokens", type=int, help="make texts of so many tokens each")
+    parser.add_argument("--float32", action="store_true", help="only ways in float32")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--their-python", required=True)
     return parser.parse_args()
 
 
-def sample(path: Path, field: str, count: int) -> list[str]:
+def sample(path: Path, field: str, count: int | None) -> list[str]:
     with lzma.open(path, "rt") if path.suffix == ".xz" else path.open() as lines:
         texts = [json.loads(line)[field] for line in lines]
-    return random.Random(1).sample(texts, count)
+    return random.Random(1).sample(texts, count or 5_000)
+
+
+def of_one_length(texts: list[str], tokenizer: Path, tokens: int) -> list[str]:
+    """Cut running text into pieces that have so many tokens, with the two that enclose a text."""
+    whole = Tokenizer.from_file(str(tokenizer))
+    whole.no_truncation()
+    whole.no_padding()
+    pieces = []
+    for text in texts:
+        ids = whole.encode(text, add_special_tokens=False).ids
+        size = tokens - 2
+        pieces += [whole.decode(ids[at : at + size]) for at in range(0, len(ids) - size, size)]
+    return pieces
 
 
 def measured(way: Way, work: Path, asked: argparse.Namespace) -> Figures:

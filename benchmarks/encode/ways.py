@@ -39,6 +39,7 @@ FILES = {
     "onnx O3": "onnx/model_O3.onnx",
     "onnx avx512_vnni": "onnx/model_qint8_avx512_vnni.onnx",
 }
+FLOAT32 = ("float32", "torch float32", "onnx", "onnx O3")
 TUNED_BATCHES = (1, 4, 8, 32)
 WAYS = (
     Way(OURS, "float32"),

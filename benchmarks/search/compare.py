@@ -6,6 +6,7 @@
 The work folder keeps vectors, a Postgres and the tables; what is there is used again. Every query goes
 to every way in turn. Recall is against the exact scan, ties counting as found; times are the CPU time
 of the backend in ms. The last table is queries per second of several clients at once, of gte-pg alone.
+With `--own` the table has gte-pg's indexes alone, and only its searches are measured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ways import Query, ways
 
 from gte_pg.database import Connection, connect, load
 from gte_pg.database.embedded import start_embedded
-from gte_pg.declaration import Layout, Storage
+from gte_pg.declaration import Layout, Storage, search_indexes
 from gte_pg.encoder import Encoded
 from gte_pg.search import QueryVectors, Weights, search
 from gte_pg.search.query import as_pgvector
@@ -36,6 +37,7 @@ WEIGHTS = [Weights(1, 0.1), Weights(1, 0.3), Weights(1, 1), Weights(0, 1), Weigh
 LIMITS = (10, 100)
 CLIENTS = (1, 2, 4, 8)
 SECONDS = 5
+_INSERTED = 500
 
 _SETTINGS = {
     "shared_buffers": "3GB",
@@ -53,12 +55,13 @@ _THEIR_INDEXES = {
 
 
 def main() -> None:
-    asked = arguments()
+    asked = arguments(argparse.ArgumentParser(description=__doc__))
     dsn = database(asked)
     queries = read_queries(asked)[: asked.queries]
     with connect(dsn) as connection:
         report_sizes(connection)
-        compare(connection, queries)
+        report_inserts(connection)
+        compare(connection, queries, own=asked.own)
     for clients in CLIENTS:
         print(
             f"{clients} clients: {queries_per_second(dsn, queries, clients):.0f} queries/s",
@@ -66,8 +69,8 @@ def main() -> None:
         )
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; `parser` may have arguments already."""
     parser.add_argument("--descriptions", type=Path, required=True, help="JSON Lines, perhaps .xz")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rows", choices=["debian", "made"], default="debian")
@@ -75,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--storage", choices=get_args(Storage), default="vector")
     parser.add_argument("--layout", choices=get_args(Layout), default="columns")
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--own", action="store_true", help="gte-pg and the scan alone")
     return parser.parse_args()
 
 
@@ -102,7 +106,7 @@ def database(asked: argparse.Namespace) -> str:
     """Return the DSN of the table's database, made and indexed where it is not there yet."""
     server = start_embedded(asked.work / "pg" / "data")
     count = "" if asked.rows == "debian" or asked.count == 200_000 else f"_{asked.count}"
-    name = f"{asked.rows}{count}_{asked.storage}_{asked.layout}"
+    name = f"{asked.rows}{count}_{asked.storage}_{asked.layout}{'_own' if asked.own else ''}"
     dsn = make_conninfo(server, dbname=name)
     with psycopg.connect(server, autocommit=True) as connection:
         for setting, value in _SETTINGS.items():
@@ -117,7 +121,7 @@ def database(asked: argparse.Namespace) -> str:
         dsn, rows, storage=asked.storage, layout=asked.layout, impact_step=step
     )
     with connect(dsn) as connection:
-        for index, method in _THEIR_INDEXES.items():
+        for index, method in ({} if asked.own else _THEIR_INDEXES).items():
             on = "articles" if "text" in index else registered.declaration.vectors.as_string()
             started = time.perf_counter()
             connection.execute("SET maintenance_work_mem = '2GB'")
@@ -139,9 +143,36 @@ def report_sizes(connection: Connection) -> None:
         print(f"{index}: {size / max(count, 1):.0f} bytes a row")
 
 
-def compare(connection: Connection, queries: list[Query]) -> None:
+def report_inserts(connection: Connection) -> None:
+    """What it costs to insert rows that have vectors, with gte-pg's search indexes and without.
+
+    The rows are copies of others, and are taken back.
+    """
+    declaration = load(connection, "articles").declaration
+    vectors = declaration.vectors
+    columns = "id, embedding, embedding_sparse, embedding_pending"
+    if declaration.companion is None:
+        columns += ", text"
+    copied = (
+        f"INSERT INTO {vectors.as_string()} ({columns}) SELECT -{columns} FROM {vectors.as_string()} "
+        f"WHERE id > 0 ORDER BY id LIMIT {_INSERTED}"
+    )
+    own = [index.name for index in search_indexes(declaration)]
+    for what, unwanted in (("with", [*_THEIR_INDEXES]), ("without", [*_THEIR_INDEXES, *own])):
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET LOCAL session_replication_role = replica")  # no triggers
+            for index in unwanted:
+                connection.execute(f"DROP INDEX IF EXISTS {index}".encode())
+            _, cost = timed(connection, lambda: connection.execute(copied.encode()))
+        print(f"insert {what} the search indexes: {cost / _INSERTED:.2f} ms a row")
+    connection.execute(f"VACUUM {vectors.as_string()}".encode())
+
+
+def compare(connection: Connection, queries: list[Query], *, own: bool) -> None:
     registered = load(connection, "articles")
     asking = ways(connection, registered)
+    if own:
+        asking = {way: asking[way] for way in ("exact scan", "gte-pg")}
     print("weights | k | way | recall | p50 | p95 | of the exact p50")
     for weights in WEIGHTS:
         for k in LIMITS:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from gte_pg.database import Connection, Registered
+from gte_pg.declaration import indexed_vector
 from gte_pg.search import QueryVectors, Weights, search
 
 # pgvector-python's examples/hybrid_search/rrf.py, and what LangChain's PGVectorStore does: the ranks of
 # an HNSW search and of a full-text search, fused with k = 60. No score is computed.
 _RANKS_FUSED = """
 WITH semantic AS (
-    SELECT id, rank() OVER (ORDER BY embedding <#> %(dense)s::{storage}) AS rank
-    FROM {vectors} ORDER BY embedding <#> %(dense)s::{storage} LIMIT %(n)s
+    SELECT id, rank() OVER (ORDER BY {held} <#> {asked}) AS rank
+    FROM {vectors} ORDER BY {held} <#> {asked} LIMIT %(n)s
 ), keyword AS (
     SELECT id, rank() OVER (ORDER BY ts_rank_cd(to_tsvector('english', text), query) DESC) AS rank
     FROM articles, plainto_tsquery('english', %(text)s) AS query
@@ -29,7 +32,7 @@ ORDER BY score DESC LIMIT %(k)s
 # The candidates of two HNSW indexes, each scored by both parts.
 _TWO_HNSW = """
 WITH candidates AS MATERIALIZED (
-    (SELECT id FROM {vectors} ORDER BY embedding <#> %(dense)s::{storage} LIMIT %(n)s)
+    (SELECT id FROM {vectors} ORDER BY {held} <#> {asked} LIMIT %(n)s)
     UNION
     (SELECT id FROM {vectors} ORDER BY embedding_sparse <#> %(sparse)s::sparsevec LIMIT %(n)s)
 )
@@ -49,11 +52,17 @@ class Query:
 Way = Callable[[Query, Weights, int], list[tuple[int, float]]]
 
 
-def ways(connection: Connection, registered: Registered) -> dict[str, Way]:
-    """Return every way, the exact one first."""
+def ways(
+    connection: Connection, registered: Registered, widths: Iterable[int] = (100, 400)
+) -> dict[str, Way]:
+    """Return every way, the exact one first; two HNSW indexes in each of these widths."""
+    declaration = registered.declaration
+    asked = sql.SQL(f"%(dense)s::{declaration.storage}")
     names = {
-        "vectors": registered.declaration.vectors.as_string(),
-        "storage": registered.declaration.storage,
+        "vectors": declaration.vectors.as_string(),
+        "storage": declaration.storage,
+        "held": indexed_vector(declaration, sql.Identifier("embedding")).as_string(),
+        "asked": indexed_vector(declaration, asked).as_string(),
     }
 
     def own(*, exact: bool) -> Way:
@@ -89,7 +98,13 @@ def ways(connection: Connection, registered: Registered) -> dict[str, Way]:
     return {
         "exact scan": own(exact=True),
         "ranks fused (HNSW, full text)": stated(_RANKS_FUSED, lambda k: max(20, k)),
-        "two HNSW, 100 each": stated(_TWO_HNSW, lambda k: max(100, k)),
-        "two HNSW, 400 each": stated(_TWO_HNSW, lambda k: max(400, k)),
+        **{
+            two_hnsw(width): stated(_TWO_HNSW, lambda k, width=width: max(width, k))  # type: ignore[misc]
+            for width in widths
+        },
         "gte-pg": own(exact=False),
     }
+
+
+def two_hnsw(width: int) -> str:
+    return f"two HNSW, {width} each"

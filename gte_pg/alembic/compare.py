@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
@@ -25,7 +24,6 @@ from alembic.operations.ops import (
     UpgradeOps,
 )
 from alembic.util import PriorityDispatchResult
-from psycopg import sql
 
 from gte_pg.alembic.operations import (
     AddEmbeddingOp,
@@ -33,7 +31,7 @@ from gte_pg.alembic.operations import (
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
 )
-from gte_pg.database import ask, load_all, plain_connection, registered_as
+from gte_pg.database import load_all, plain_connection
 from gte_pg.declaration import Declaration, index_names
 from gte_pg.install import is_alterable
 from gte_pg.orm import INFO_KEY, embeddings_of
@@ -55,10 +53,9 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
         for embedding in embeddings_of(table).values()
         for one in [_in_default(default, embedding.declaration(table))]
     }
-    problems: list[Any] = []
     present = [
         (_in_default(default, one.declaration), one.standby)
-        for one in load_all(plain_connection(connection), problems=problems)
+        for one in load_all(plain_connection(connection), broken=True)
     ]
     dropped = {(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)}
     touched = _Touched.by(upgrade.ops)
@@ -82,12 +79,8 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
             after.append(AlterEmbeddingOp(wanted, one, suspended=True))
         elif wanted != one:
             after.append(AlterEmbeddingOp(wanted, one))
-    for wanted in declared.values():
-        # One that cannot be loaded: a source column was renamed.
-        renamed = bool(problems) and _is_registered(connection, wanted)
-        after.append(AlterEmbeddingOp(wanted, wanted) if renamed else AddEmbeddingOp(wanted))
     # Before columns that an embedding needs are dropped, and after they are there.
-    upgrade.ops[:] = [*before, *upgrade.ops, *after]
+    upgrade.ops[:] = [*before, *upgrade.ops, *after, *map(AddEmbeddingOp, declared.values())]
     return PriorityDispatchResult.CONTINUE
 
 
@@ -177,13 +170,6 @@ class _Owned:
 
 def _is_included(context: AutogenContext, table: sa.Table) -> bool:
     return context.run_object_filters(table, table.name, "table", False, None)
-
-
-def _is_registered(connection: sa.Connection, declaration: Declaration) -> bool:
-    found = sql.SQL("SELECT EXISTS (SELECT FROM gte.embedding WHERE {})").format(
-        registered_as(declaration)
-    )
-    return bool(ask(connection, found).scalar_one())
 
 
 def _as_stored(wanted: Declaration, present: Declaration) -> Declaration:

@@ -333,7 +333,7 @@ def drop_search_indexes(operations: Operations, operation: DropSearchIndexesOp) 
 def _registered(operations: Operations, named: Declaration) -> Declaration:
     """Return what the database knows of an embedding."""
     connection = plain_connection(operations.get_bind())
-    return load(connection, named.relation.as_string(), named.name).declaration
+    return load(connection, named.relation.as_string(), named.name, broken=True).declaration
 
 
 def _check_columns(connection: sa.Connection, wanted: Declaration) -> None:

@@ -7,8 +7,10 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from gte_pg.cli.add import add
+from gte_pg.cli.alter import alter
 from gte_pg.cli.demo import demo
 from gte_pg.cli.encode import encode
+from gte_pg.cli.eval import evaluate
 from gte_pg.cli.explain import explain
 from gte_pg.cli.init import init
 from gte_pg.cli.models import models
@@ -46,6 +48,7 @@ for command in (
     demo,
     init,
     add,
+    alter,
     remove,
     sync,
     switch,
@@ -54,6 +57,7 @@ for command in (
     search,
     explain,
     recall,
+    evaluate,
     serve,
     encode,
     score,

@@ -26,7 +26,7 @@ from gte_pg.search.recall import (
 )
 
 # Candidates of the dense leg that are tried, one after the other, until the target is reached.
-_CANDIDATES = (FEWEST_CANDIDATES, 400, 800)
+_CANDIDATES = (FEWEST_CANDIDATES, 600, 1_000)
 
 
 @click.command()

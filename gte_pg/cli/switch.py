@@ -113,6 +113,8 @@ def _next(
         storage=present.storage,
         layout=present.layout,
         on_change=present.on_change,
+        index_dimensions=present.index_dimensions
+        and min(present.index_dimensions, dimensions or model.dimensions),
     )
     if coming.generation == present.generation:
         raise DatabaseError(

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from gte_pg.database.connect import Connection
 from gte_pg.database.table import find_table
-from gte_pg.declaration import Declaration
+from gte_pg.declaration import Declaration, companion_name
 from gte_pg.errors import DatabaseError
 
 
@@ -110,12 +110,16 @@ ORDER BY e.id
 
 
 def load_all(
-    connection: Connection, table: str | None = None, *, problems: list[DatabaseError] | None = None
+    connection: Connection,
+    table: str | None = None,
+    *,
+    broken: bool = False,
+    problems: list[DatabaseError] | None = None,
 ) -> list[Registered]:
     """Return every embedding of the database, or those of `table` (written as in SQL).
 
-    One whose columns are gone is a DatabaseError: raised, or added to `problems`, so that it holds up
-    no other.
+    One whose source columns or companion are gone is a DatabaseError: raised, or added to `problems`, so
+    that it holds up no other. With `broken` it is returned like any other, to be altered or removed.
     """
     oid = find_table(connection, table).oid if table is not None else None
     if connection.execute("SELECT to_regclass('gte.embedding')").fetchone() == (None,):
@@ -130,7 +134,8 @@ def load_all(
     found = []
     for row in rows:
         try:
-            found.append(_registered(connection, dict(zip(_FIELDS, row, strict=True))))
+            fields = dict(zip(_FIELDS, row, strict=True))
+            found.append(_registered(connection, fields, broken=broken))
         except DatabaseError as error:
             if problems is None:
                 raise
@@ -138,9 +143,15 @@ def load_all(
     return found
 
 
-def load(connection: Connection, table: str, name: str | None = None) -> Registered:
+def load(
+    connection: Connection, table: str, name: str | None = None, *, broken: bool = False
+) -> Registered:
     """Return the embedding of `table` called `name`, or its only one; one on standby only by its name."""
-    found = [one for one in load_all(connection, table) if name is not None or not one.standby]
+    found = [
+        one
+        for one in load_all(connection, table, broken=broken)
+        if name is not None or not one.standby
+    ]
     names = [entry.declaration.name for entry in found]
     if not found:
         raise DatabaseError(
@@ -159,22 +170,24 @@ def load(connection: Connection, table: str, name: str | None = None) -> Registe
     )
 
 
-def _registered(connection: Connection, row: dict[str, Any]) -> Registered:
+def _registered(connection: Connection, row: dict[str, Any], *, broken: bool) -> Registered:
     identifier, written, standby = row.pop("id"), row.pop("written"), row.pop("standby")
     source, companion = tuple(row.pop("source")), row.pop("companion")
     table = find_table(connection, written)
     missing = [column for column in source if column not in table.columns]
-    if missing:
+    if missing and not broken:
         raise DatabaseError(
             f"the embedding {row['name']!r} of {written} is declared on the column {missing[0]!r}, "
-            "which is no longer there. If it was renamed, remove the embedding and add it with the "
-            "new name"
+            f"which is no longer there. Say what is encoded now: gte-pg alter {written} --name "
+            f"{row['name']} --source COLUMN"
         )
     if companion == [None, None]:
-        raise DatabaseError(
-            f"the companion table of the embedding {row['name']!r} of {written} has been dropped: "
-            "remove the embedding and add it again"
-        )
+        if not broken:
+            raise DatabaseError(
+                f"the companion table of the embedding {row['name']!r} of {written} has been dropped: "
+                f"gte-pg remove {written} --name {row['name']}, and add it again"
+            )
+        companion = companion_name(table.schema, table.name, row["name"])
     declaration = Declaration(
         schema=table.schema,
         table=table.name,

@@ -20,6 +20,10 @@ class Encoded:
     `dense` is float32[n, dimensions], each row of length 1. `sparse` holds the token weights, None
     where the model has no head for them. `token_counts` (int64[n]) counts the tokens that were
     encoded, special ones included; `truncated` (bool[n]) tells where the text had more.
+
+        >>> encoded = encoder.encode(["a text", "a longer text"])
+        >>> encoded.dense.shape, len(encoded.sparse), encoded.token_counts.tolist()
+        ((2, 384), 2, [4, 5])
     """
 
     dense: NDArray[np.float32]

@@ -37,8 +37,11 @@ HEAD_START_SECONDS = 0.05
 class Encoder:
     """A loaded model. Safe to use from several threads; `encode` blocks its caller.
 
-    encoder = Encoder.load("all-MiniLM-L6-v2")
-    encoder.encode(["a text"]).dense  # float32[1, 384]
+    `load_encoder` keeps one a model for the whole process, which is what most programs want.
+
+        >>> encoder = Encoder.load("all-MiniLM-L6-v2", threads=1)
+        >>> encoder.encode(["a text", "another one"]).dense.shape
+        (2, 384)
     """
 
     def __init__(
@@ -130,6 +133,10 @@ class Encoder:
         Yields chunk after chunk, at most 1,024 texts each, in the texts' order. Each chunk blocks;
         `texts` is read one chunk ahead, in the caller's thread. An EncodingError's index counts
         from the first text of all, and the chunks before it have been yielded.
+
+            >>> texts = (f"text number {number}" for number in range(1_500))
+            >>> [len(part.dense) for part in encoder.encode_stream(texts)]
+            [1024, 476]
         """
         if isinstance(texts, str):
             raise EncodingError("texts is one string; pass a list of texts")
@@ -182,7 +189,13 @@ class Encoder:
     def token_weights(
         self, indices: NDArray[np.int32], values: NDArray[np.float32]
     ) -> dict[str, float]:
-        """Return a stored sparse vector (canonical ids and weights) as decoded token → weight."""
+        """Return a stored sparse vector (canonical ids and weights) as decoded token → weight.
+
+        Both are one-dimensional and equally long, as a row of `SparseRows` is.
+
+            >>> list(encoder.token_weights(*encoder.encode(["a text"]).sparse[0]))
+            ['a', 'text']
+        """
         return {
             self._tokenizer.decoded(int(token)): float(weight)
             for token, weight in zip(indices, values, strict=True)
@@ -282,7 +295,13 @@ _loading = Lock()
 
 
 def load_encoder(name_or_directory: str, *, precision: Precision = "float32") -> Encoder:
-    """Return this process's encoder for a model, loading it the first time. Thread-safe."""
+    """Return this process's encoder for a model, loading it the first time. Thread-safe.
+
+    The first time blocks, and raises, as `Encoder.load` does; after that nothing is loaded.
+
+        >>> load_encoder("all-MiniLM-L6-v2") is load_encoder("all-MiniLM-L6-v2")
+        True
+    """
     known = find(name_or_directory)
     name = known.name if known else str(Path(name_or_directory).expanduser().resolve())
     key = (name, precision)

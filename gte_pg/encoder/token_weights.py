@@ -30,6 +30,11 @@ class SparseRows:
     Row i is `indices[indptr[i]:indptr[i + 1]]` with `values` likewise: canonical token ids
     (int32, ascending) and their weights (float32, above 0). `indptr` is int64[n + 1], and
     `dimensions` the size of the vocabulary.
+
+        >>> rows = encoder.encode(["a text"]).sparse
+        >>> indices, weights = rows[0]
+        >>> len(rows), indices.tolist(), rows.dimensions
+        (1, [1037, 3793], 30522)
     """
 
     indptr: NDArray[np.int64]

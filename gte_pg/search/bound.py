@@ -113,7 +113,17 @@ class Bound:
         return sa.or_(self.keys.c.rows <= number(rows), self.keys.c.remaining == _INFINITY)
 
     def _dense_bound(self) -> sa.ColumnElement[float]:
-        lowest = sa.select(sa.func.coalesce(sa.func.min(self.dense_leg.c.dense), number(0)))
+        """The most that a row outside the dense leg can score by its dense part.
+
+        An index of a part of the vector brings its rows in another order than the whole: the better half
+        of them is taken for the nearest.
+        """
+        dense = self.dense_leg.c.dense
+        frontier: sa.ColumnElement[float] = sa.func.min(dense)
+        if self.legs.declaration.indexes_part:
+            half = sa.func.percentile_disc(sa.literal_column("0.5"))
+            frontier = half.within_group(dense)
+        lowest = sa.select(sa.func.coalesce(frontier, number(0)))
         return self.legs.given.dense_weight * lowest.scalar_subquery()
 
     def _matching(self, named: sa.CTE, token_rows: sa.CTE) -> sa.ColumnElement[float]:

@@ -8,14 +8,15 @@ from typing import Any
 import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 
-from gte_pg.declaration import Declaration
+from gte_pg.declaration import Declaration, dense_operator
 from gte_pg.search.parameters import Parameters, number, quoted
 from gte_pg.search.tables import Tables
 
 # The dense leg brings four times the rows asked for, within these bounds: a wider search of the HNSW
 # graph misses less. The upper one is pgvector's own limit of hnsw.ef_search; beyond it the iterative
-# scan goes on. SET gte.candidates, for a session, a role or a database, replaces the lower one.
-FEWEST_CANDIDATES = 200
+# scan goes on. SET gte.candidates, for a session, a role or a database, replaces the lower one. An index
+# of a part of the vectors is asked for twice as many, as it has another order.
+FEWEST_CANDIDATES = 400
 _MOST_EF_SEARCH = 1_000
 
 _FEWEST = sa.literal_column(
@@ -44,9 +45,11 @@ class Legs:
         """
         kind = HALFVEC if self.declaration.storage == "halfvec" else VECTOR
         generation = sa.literal_column(quoted(self.tables.declaration.generation), sa.Text)
+        dense = sa.cast(self.given.dense, kind(self.declaration.dimensions))
         columns: list[sa.ColumnElement[Any]] = [
             sa.func.gte.check_generation(self.given.embedding, generation).label("checked"),
-            sa.cast(self.given.dense, kind(self.declaration.dimensions)).label("dense"),
+            dense.label("dense"),
+            self._indexed(dense).label("indexed"),
         ]
         if self.declaration.has_sparse:
             sparse = sa.func.nullif(self.given.sparse, sa.literal_column("''"))
@@ -61,11 +64,11 @@ class Legs:
 
     def dense_leg(self, query: sa.CTE) -> sa.CTE:
         """The nearest rows: ascending order of the bare operator with a LIMIT is what HNSW serves."""
-        column = self.tables.column(self.declaration.dense_column)
+        held = self._indexed(self.tables.column(self.declaration.dense_column))
         nearest = (
             self.rows(query)
             .where(self.given.dense_weight > number(0))
-            .order_by(_negative_inner_product(column, scalar(query.c.dense)))
+            .order_by(held.op(dense_operator(self.declaration))(scalar(query.c.indexed)))
             .limit(self.candidates())
         )
         return materialized(nearest, "dense_leg")
@@ -110,8 +113,9 @@ class Legs:
 
     def candidates(self) -> sa.ColumnElement[int]:
         """How many rows the dense leg brings."""
-        wide = sa.func.least(number(4) * self.given.k, number(_MOST_EF_SEARCH))
-        return sa.func.greatest(self.given.k, wide, _FEWEST)
+        times = 2 if self.declaration.indexes_part else 1
+        wide = sa.func.least(number(4 * times) * self.given.k, number(_MOST_EF_SEARCH))
+        return sa.func.greatest(self.given.k, wide, number(times) * _FEWEST)
 
     def score(
         self, dense: sa.ColumnElement[float], sparse: sa.ColumnElement[float]
@@ -128,6 +132,15 @@ class Legs:
         if not self.declaration.has_sparse:
             return _ZERO
         return self._part(self.declaration.sparse_column, query.c.sparse)
+
+    def _indexed(self, vector: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """What the dense index holds of a vector; the same as `indexed_vector` writes."""
+        dimensions = self.declaration.indexed_dimensions
+        if self.declaration.indexes_part:
+            vector = sa.func.subvector(vector, number(1), number(dimensions))
+        elif self.declaration.storage == "halfvec":
+            return vector
+        return sa.cast(vector, HALFVEC(dimensions))
 
     def _part(self, column: str, asked: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
         product = _negative_inner_product(self.tables.column(column), scalar(asked))

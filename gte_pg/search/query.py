@@ -32,7 +32,15 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class QueryVectors:
-    """An encoded query in pgvector's text form: `[0.1, …]` and `{3:0.5,…}/30522` ('' for none)."""
+    """An encoded query in pgvector's text form: `[0.1, …]` and `{3:0.5,…}/30522` ('' for none).
+
+    For vectors that were encoded elsewhere, as `/vectors` of `gte-pg serve` answers them.
+
+        >>> dense = encoder.encode(["cheap flights"], kind="query").dense[0].tolist()
+        >>> best = session.scalars(Article.search(QueryVectors(str(dense), ""))).first()
+        >>> best.title
+        'Fly to Berlin for less'
+    """
 
     dense: str
     sparse: str

@@ -18,7 +18,7 @@ from typing import Any
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
-from gte_pg.declaration import Declaration, key_text
+from gte_pg.declaration import Declaration, dense_operator, indexed_vector, key_text
 from gte_pg.errors import QueryError
 from gte_pg.search.query import QueryVectors, Weights
 from gte_pg.search.search import search
@@ -177,21 +177,36 @@ def _nearest(
     k: int,
     ef_search: int | None,
 ) -> tuple[dict[str, float], float]:
-    """Return the k nearest rows with their dense parts, and the ms it took; a scan without `ef_search`."""
+    """Return the k nearest rows with their dense parts, and the ms it took; a scan without `ef_search`.
+
+    The index brings as many rows as its search is wide, and the nearest of them are told by whole vectors.
+    """
     vector = sql.SQL("{}::{}").format(sql.Literal(asked.query.dense), sql.SQL(declaration.storage))
-    distance = sql.SQL("{} <#> {}").format(sql.Identifier("d", declaration.dense_column), vector)
-    # Only the bare operator is served by the index.
-    order = distance if ef_search else sql.SQL("({}) + 0").format(distance)
+    column = sql.Identifier("d", declaration.dense_column)
+    limit = k if asked.row is None else k + 1
+    rows_of: sql.Composable = declaration.vectors
+    if ef_search:
+        # Only the bare operator is served by the index.
+        rows_of = sql.SQL(
+            "(SELECT * FROM {vectors} AS d WHERE {column} IS NOT NULL "
+            "ORDER BY {held} {operator} {asked} LIMIT {n})"
+        ).format(
+            vectors=declaration.vectors,
+            column=column,
+            held=indexed_vector(declaration, column),
+            operator=sql.SQL(dense_operator(declaration)),
+            asked=indexed_vector(declaration, vector),
+            n=sql.Literal(max(limit, ef_search)),
+        )
     statement = sql.SQL("""
-        SELECT {key}, -({distance}) FROM {vectors} AS d WHERE {dense} IS NOT NULL
-        ORDER BY {order} LIMIT {limit}
+        SELECT {key}, -({column} <#> {vector}) FROM {rows_of} AS d WHERE {column} IS NOT NULL
+        ORDER BY ({column} <#> {vector}) + 0 LIMIT {limit}
     """).format(
         key=key_text(declaration, "d"),
-        distance=distance,
-        vectors=declaration.vectors,
-        dense=sql.Identifier("d", declaration.dense_column),
-        order=order,
-        limit=sql.Literal(k if asked.row is None else k + 1),
+        column=column,
+        vector=vector,
+        rows_of=rows_of,
+        limit=sql.Literal(limit),
     )
     with connection.transaction():
         if ef_search:

@@ -13,7 +13,8 @@ from gte_pg.sync.partitioned_index import build_partitioned_index
 logger = logging.getLogger(__name__)
 
 # An index is known by what it indexes, not by its name: the table may have been renamed since, and
-# somebody may have made a better one by hand.
+# somebody may have made a better one by hand. The type of what an HNSW index holds has the number of its
+# dimensions.
 _FIND = """
 SELECT i.indexrelid::regclass::text, i.indisvalid
 FROM pg_index AS i
@@ -21,8 +22,9 @@ JOIN pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_am AS m ON m.oid = c.relam
 JOIN pg_opclass AS o ON o.oid = i.indclass[0]
 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %(column)s
+JOIN pg_attribute AS held ON held.attrelid = i.indexrelid AND held.attnum = 1
 WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s AND i.indpred IS NULL
-  AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s)
+  AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s AND held.atttypmod = %(dimensions)s)
   AND EXISTS (
       SELECT FROM pg_depend AS d
       WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
@@ -31,10 +33,12 @@ WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s AND i.indpre
 ORDER BY i.indisvalid DESC
 """
 
-# Whatever else has the name, such as what is left of a build by another version.
-_NAMED = (
-    "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
-)
+# Whatever else has the name: what is left of a build, or an index that holds something else.
+_NAMED = """
+SELECT i.indexrelid::regclass::text, i.indisvalid
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam
+WHERE i.indexrelid = to_regclass(%s) AND (NOT i.indisvalid OR m.amname = %s)
+"""
 
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
 
@@ -82,12 +86,12 @@ def build_search_index(connection: Connection, registered: Registered, index: Se
         if partitioned:
             build_partitioned_index(connection, declaration, index)
             return True
-        named = connection.execute(_NAMED, (_qualified(declaration, index.name),)).fetchall()
-        for name, valid in {*found, *named}:
-            if not valid:
-                logger.warning("the index %s is INVALID (a build was cancelled): made anew", name)
-                drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name))
-                connection.execute(drop)
+        own = (_qualified(declaration, index.name), index.method)
+        for name, valid in {*found, *connection.execute(_NAMED, own).fetchall()}:
+            why = "is not of the declared kind" if valid else "is INVALID (a build was cancelled)"
+            logger.warning("the index %s %s: made anew", name, why)
+            drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name))
+            connection.execute(drop)
         connection.execute(index.create(declaration, concurrently=True))
     finally:
         connection.execute("RESET maintenance_work_mem")
@@ -108,6 +112,7 @@ def _find(
         "column": index.column,
         "method": index.method,
         "operator_class": operator_class(declaration),
+        "dimensions": declaration.indexed_dimensions,
     }
     return [(str(name), bool(valid)) for name, valid in connection.execute(_FIND, values)]
 

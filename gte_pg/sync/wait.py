@@ -17,6 +17,9 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
     Then what the caller has committed before is searchable: a worker (`gte-pg sync --watch`) must be
     running somewhere. Blocks for at most `timeout` seconds and returns False if that did not come
     about. It asks by short statements and keeps no transaction open, unless `connection` is in one.
+
+        >>> wait_until_synced(connection, "articles", timeout=10)
+        True
     """
     embeddings = [one for one in load_all(connection, table) if not one.standby]
     if not embeddings:

@@ -20,17 +20,17 @@ from tests.tables import add_embedding, drain
 def test_every_rank_and_score_is_the_exact_searchs(
     dsn: str, connection: Connection, model: str, encoder: Encoder, layout: Layout
 ) -> None:
-    fill(connection, 300)
+    fill(connection, 500)
     articles = add_embedding(dsn, connection, "articles", ("title",), model, layout=layout)
     drain(connection, articles)
     query = encode_query(encoder, articles.declaration, "a cat on the mat")
     for weights in WEIGHTS:
-        hits = search(connection, articles, query, limit=300, weights=weights, exact=True)
+        hits = search(connection, articles, query, limit=500, weights=weights, exact=True)
         for place in (0, 1, 7, len(hits) - 1):
             hit = hits[place]
             row = explain(connection, articles, encoder, query, str(hit.key["id"]), weights=weights)
             assert (row.score, row.dense, row.sparse) == (hit.score, hit.dense, hit.sparse)
-            assert (row.rank, row.rows) == (place + 1, 300)
+            assert (row.rank, row.rows) == (place + 1, 500)
             assert sum(token.product for token in row.tokens) == pytest.approx(row.sparse, abs=1e-5)
         best = explain(
             connection, articles, encoder, query, str(hits[0].key["id"]), weights=weights
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_said(
 def test_the_command_fits_a_terminal(
     dsn: str, connection: Connection, model: str, encoder: Encoder
 ) -> None:
-    fill(connection, 300)
+    fill(connection, 500)
     articles = add_embedding(dsn, connection, "articles", ("title",), model)
     drain(connection, articles)
     query = encode_query(encoder, articles.declaration, "a cat")
@@ -75,7 +75,7 @@ def test_the_command_fits_a_terminal(
     shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, asked)
     assert shown.exit_code == 0, shown.output
     assert all(len(line) <= 80 for line in shown.output.splitlines())
-    assert "number 1 of 300" in shown.output
+    assert "number 1 of 500" in shown.output
     told = json.loads(CliRunner().invoke(main, [*asked, "--json"]).stdout)
     assert told["score"] == hit.score
     assert told["rank"] == 1

@@ -66,8 +66,8 @@ def test_the_command(dsn: str, articles: Registered, tmp_path: Path) -> None:
     for options in (["--sample", "10"], ["--queries", str(file)]):
         asked = ["recall", "articles", "--dsn", dsn, *options]
         told = json.loads(CliRunner().invoke(main, [*asked, "--json"]).stdout)
-        assert told["search"]["200"]["found"]["recall"] >= 0.99
-        assert told["suggested_candidates"] == 200
+        assert told["search"]["400"]["found"]["recall"] >= 0.99
+        assert told["suggested_candidates"] == 400
         assert set(told["dense_index"]) == {"40", "100", "200", "400", "800"}
         shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, asked)
         assert shown.exit_code == 0, shown.output

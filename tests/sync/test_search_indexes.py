@@ -55,16 +55,20 @@ def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: 
     drain(connection, articles)
     connection.execute("ALTER TABLE articles RENAME TO essays")
     connection.execute("DROP INDEX articles_embedding_dense")
+    held = f"(embedding::halfvec({articles.declaration.dimensions}))"
     connection.execute(
-        "CREATE INDEX mine ON essays USING hnsw (embedding vector_ip_ops) WITH (m = 8)"
+        f"CREATE INDEX mine ON essays USING hnsw ({held} halfvec_ip_ops) WITH (m = 8)".encode()
     )
     renamed = load(connection, "essays")
     assert missing_search_indexes(connection, renamed.declaration) == []
     connection.execute("DROP INDEX mine")
-    connection.execute("CREATE INDEX other ON essays USING hnsw (embedding vector_cosine_ops)")
-    connection.execute(
-        "CREATE INDEX part ON essays USING hnsw (embedding vector_ip_ops) WHERE likes > 0"
-    )
+    for other in (
+        "embedding vector_ip_ops",
+        f"{held} halfvec_cosine_ops",
+        "(subvector(embedding, 1, 8)::halfvec(8)) halfvec_cosine_ops",
+        f"{held} halfvec_ip_ops) WHERE (likes > 0",
+    ):
+        connection.execute(f"CREATE INDEX ON essays USING hnsw ({other})".encode())
     (missing,) = missing_search_indexes(connection, renamed.declaration)
     assert missing.method == "hnsw"
 
@@ -116,7 +120,8 @@ def test_a_partitioned_table_is_indexed_leaf_by_leaf(
     # A build that stopped half way: one leaf is not there yet.
     connection.execute("DROP INDEX parts_embedding_dense")
     connection.execute(
-        "CREATE INDEX parts_embedding_dense ON ONLY parts USING hnsw (embedding vector_ip_ops)"
+        "CREATE INDEX parts_embedding_dense ON ONLY parts "
+        f"USING hnsw ((embedding::halfvec({parts.declaration.dimensions})) halfvec_ip_ops)".encode()
     )
     assert [index.method for index in missing_search_indexes(connection, parts.declaration)] == [
         "hnsw"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from gte_pg.cli.database import dsn_option
+from gte_pg.cli.schema_change import change_schema
+from gte_pg.database import check_source_text, connect, engine, find_table, load, postgres_version
+from gte_pg.declaration import Declaration, OnChange, named_columns
+from gte_pg.errors import DatabaseError
+from gte_pg.install import alter_statements
+
+
+@click.command()
+@click.argument("table")
+@click.option("--name", help="Which embedding, where the table has several.")
+@click.option(
+    "--source", "sources", multiple=True, help="Encode these columns, as in gte-pg add --source."
+)
+@click.option("--template", help="Encode this text, as in gte-pg add --template.")
+@click.option("--expression", help="Encode this SQL expression, as in gte-pg add --expression.")
+@click.option(
+    "--on-change",
+    type=click.Choice(["clear", "keep"]),
+    help="What becomes of a vector when its text changes, as in gte-pg add.",
+)
+@click.option(
+    "--index-dimensions",
+    type=int,
+    help="Index so many leading dimensions, 0 for all: gte-pg sync builds the index anew.",
+)
+@click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
+@dsn_option
+def alter(
+    table: str,
+    name: str | None,
+    sources: tuple[str, ...],
+    template: str | None,
+    expression: str | None,
+    on_change: OnChange | None,
+    index_dimensions: int | None,
+    print_sql: bool,
+    dsn: str,
+) -> None:
+    """Change what is encoded of TABLE's rows, or how, where the model stays.
+
+    Rows whose text is still the same keep their vectors; the others are pending then: run gte-pg sync.
+    Also after a source column was renamed.
+    """
+    texts = (bool(sources), template is not None, expression is not None).count(True)
+    if texts > 1:
+        raise click.UsageError("say what is encoded once: --source, --template or --expression")
+    if not texts and on_change is None and index_dimensions is None:
+        raise click.UsageError("say what to change: --source, --template, --expression, …")
+    with connect(dsn) as connection:
+        found = find_table(connection, table)
+        present = load(connection, table, name, broken=True).declaration
+        if texts:
+            source = found.resolve_sources(sources or named_columns(template, expression))
+            wanted = replace(present, source=source, template=template, expression=expression)
+        else:
+            # One that is broken says so.
+            wanted = load(connection, table, name).declaration
+    if on_change is not None:
+        wanted = replace(wanted, on_change=on_change)
+    if index_dimensions is not None:
+        wanted = replace(wanted, index_dimensions=index_dimensions or None)
+    _alter(dsn, table, present, wanted, print_sql=print_sql)
+
+
+def _alter(
+    dsn: str, table: str, present: Declaration, wanted: Declaration, *, print_sql: bool
+) -> None:
+    if wanted == present:
+        raise DatabaseError(f"the embedding {present.name!r} of {table} is that already")
+    with engine(dsn).connect() as connection:
+        check_source_text(connection, wanted)
+    change_schema(
+        dsn,
+        table,
+        lambda database: alter_statements(present, wanted, postgres=postgres_version(database)),
+        print_sql=print_sql,
+    )
+    if not print_sql:
+        click.echo(f"{table} has another embedding {wanted.name} now: gte-pg sync", err=True)

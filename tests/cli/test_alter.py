@@ -1,0 +1,128 @@
+"""gte-pg alter: another text, another choice, the same model; what is still right stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from gte_pg.cli import main
+from gte_pg.database import Connection, load, load_all
+from gte_pg.declaration import Layout
+from gte_pg.sync import count_broken, missing_triggers
+from tests.tables import ARTICLES, add_embedding, drain
+
+
+def gte_pg(dsn: str, *arguments: str, fails: str = "") -> str:
+    done: Any = CliRunner().invoke(main, [*arguments, "--dsn", dsn])
+    if fails:
+        assert done.exit_code != 0
+        assert fails in done.stderr
+    else:
+        assert done.exit_code == 0, done.output
+    return str(done.stdout)
+
+
+@pytest.fixture(params=["columns", "companion"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    found: Layout = request.param
+    return found
+
+
+@pytest.fixture
+def filled(dsn: str, connection: Connection, model: str, layout: Layout) -> Connection:
+    connection.execute(ARTICLES)
+    connection.execute(
+        "INSERT INTO articles VALUES (1, 'a cat', 'on a mat'), (2, 'a dog', ''), (3, NULL, 'body'), "
+        "(4, NULL, NULL)"
+    )
+    registered = add_embedding(dsn, connection, "articles", ("title", "body"), model, layout=layout)
+    assert drain(connection, registered).encoded == 3
+    return connection
+
+
+def states(connection: Connection) -> tuple[int, int]:
+    """How many rows have a vector, and how many are pending."""
+    registered = load(connection, "articles")
+    assert missing_triggers(connection, registered) == []
+    assert count_broken(connection, registered) == 0
+    vectors = registered.declaration.vectors.as_string()
+    counts = f"SELECT count(embedding), count(embedding_pending) FROM {vectors}".encode()
+    encoded, pending = connection.execute(counts).fetchone() or (0, 0)
+    return encoded, pending
+
+
+def test_other_source_columns(dsn: str, filled: Connection) -> None:
+    gte_pg(dsn, "alter", "articles", "--source", "title")
+    # The second row's text is the same without its empty body; the third has none any more.
+    assert states(filled) == (1, 1)
+    assert drain(filled, load(filled, "articles")).encoded == 1
+    gte_pg(dsn, "alter", "articles", "--template", "{title}\n{body}", "--on-change", "keep")
+    assert states(filled) == (2, 2)
+    assert load(filled, "articles").declaration.source == ("title", "body")
+    gte_pg(dsn, "alter", "articles", "--source", "title,body", "--on-change", "clear")
+    gte_pg(dsn, "alter", "articles", "--expression", "coalesce({title}, {body})")
+    drain(filled, load(filled, "articles"))
+    assert states(filled) == (3, 0)
+
+
+def test_a_renamed_source_column(dsn: str, filled: Connection) -> None:
+    filled.execute("ALTER TABLE articles RENAME COLUMN title TO headline")
+    for command in (
+        ["sync"],
+        ["search", "articles", "cat"],
+        ["alter", "articles", "--on-change", "keep"],
+    ):
+        gte_pg(dsn, *command, fails="articles --name embedding --source COLUMN")
+    filled.execute("UPDATE articles SET headline = 'the triggers have followed' WHERE id = 2")
+    gte_pg(dsn, "alter", "articles", "--source", "headline,body")
+    assert states(filled) == (2, 1)
+    gte_pg(dsn, "sync")
+    assert states(filled) == (3, 0)
+
+
+def test_what_is_broken_can_be_removed(dsn: str, filled: Connection, layout: Layout) -> None:
+    filled.execute("ALTER TABLE articles RENAME COLUMN title TO headline")
+    if layout == "companion":
+        filled.execute("DROP TABLE articles_embedding")
+    gte_pg(dsn, "remove", "articles")
+    assert load_all(filled) == []
+    filled.execute("UPDATE articles SET headline = 'no trigger is left'")
+
+
+def test_another_dense_index(dsn: str, filled: Connection) -> None:
+    held = (
+        "SELECT atttypmod FROM pg_attribute "
+        "WHERE attrelid = 'articles_embedding_dense'::regclass AND attnum = 1"
+    )
+    gte_pg(dsn, "sync")
+    assert filled.execute(held).fetchone() == (64,)
+    gte_pg(dsn, "alter", "articles", "--index-dimensions", "32")
+    gte_pg(dsn, "sync")
+    assert filled.execute(held).fetchone() == (32,)
+    assert states(filled) == (3, 0)
+    gte_pg(dsn, "alter", "articles", "--index-dimensions", "0")
+    gte_pg(dsn, "sync")
+    assert filled.execute(held).fetchone() == (64,)
+
+
+def test_the_printed_statements_are_the_command(dsn: str, filled: Connection) -> None:
+    alter = ("alter", "articles", "--source", "body", "--on-change", "keep")
+    printed = gte_pg(dsn, *alter, "--print-sql")
+    assert load(filled, "articles").declaration.source == ("title", "body")
+    filled.execute(printed.encode())
+    declaration = load(filled, "articles").declaration
+    assert (declaration.source, declaration.on_change) == (("body",), "keep")
+    states(filled)
+    gte_pg(dsn, *alter, fails="is that already")
+
+
+def test_what_cannot_be_is_refused(dsn: str, filled: Connection) -> None:
+    gte_pg(dsn, "alter", "articles", fails="say what to change")
+    gte_pg(dsn, "alter", "articles", "--source", "title", "--template", "{title}", fails="once")
+    gte_pg(dsn, "alter", "articles", "--source", "titel", fails="has no column 'titel'")
+    gte_pg(dsn, "alter", "articles", "--template", "{title", fails="brace at character 1")
+    gte_pg(dsn, "alter", "articles", "--expression", "{title} || now()", fails="not immutable")
+    gte_pg(dsn, "alter", "articles", "--index-dimensions", "65", fails="1 to 64")
+    assert states(filled) == (3, 0)
