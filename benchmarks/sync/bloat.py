@@ -55,7 +55,7 @@ def measured(dsn: str, layout: Layout, rows: int, *, indexed: bool) -> tuple[str
         after = sizes(connection, declaration)
         begun = time.perf_counter()
         vacuum = sql.SQL("VACUUM {}").format(declaration.vectors)
-        cpu = spent(connection, lambda: connection.execute(vacuum))
+        cpu, _ = spent(connection, lambda: connection.execute(vacuum))
         seconds = time.perf_counter() - begun
     return (
         layout,

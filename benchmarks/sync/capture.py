@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/sync/capture.py [--rows 10000] [--rounds 5]
 
-CPU microseconds a row of the writer's backend, the least of the rounds; every kind of table in turn in
-each round. Commits do not wait for the disk. "Triggers off" has the columns of gte-pg and none of its
-work: what is left over bare is the width of a row with its vectors, and the index of pending rows.
+Microseconds a row, the least of the rounds, every kind of table in turn in each round: first CPU of the
+writer's backend, then by the application's clock. Commits do not wait for the disk. "Triggers off" has the
+columns of gte-pg and none of its work: what is left over bare is the width of a row with its vectors, and
+the index of pending rows.
 Updates are of rows that have their vectors; single statements are prepared and come from a client.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cpu import spent
 from database import fresh_database, parser
@@ -66,10 +68,17 @@ KINDS = (
 )  # fmt: skip
 
 
+class Cost(NamedTuple):
+    """Microseconds a row."""
+
+    cpu: float
+    clock: float
+
+
 def main() -> None:
     asked = parser(__doc__ or "", rows=10_000, rounds=5).parse_args()
     with fresh_database(asked.dsn) as dsn:
-        costs: dict[Kind, dict[str, float]] = {kind: {} for kind in KINDS}
+        costs: dict[Kind, dict[str, Cost]] = {kind: {} for kind in KINDS}
         for kind in KINDS:
             with connect(dsn) as connection:
                 prepare(dsn, connection, kind)
@@ -78,12 +87,16 @@ def main() -> None:
                 with connect(dsn) as connection:
                     connection.execute("SET synchronous_commit = off")
                     for write, cost in measured(dsn, connection, kind, asked.rows):
-                        least[write] = min(cost, least.get(write, cost))
-    writes = list(costs[KINDS[0]])
-    print_table(
-        ("µs a row", *(kind.title for kind in KINDS)),
-        ((write, *cells([costs[kind][write] for kind in KINDS])) for write in writes),
-    )
+                        former = least.get(write, cost)
+                        least[write] = Cost(*map(min, zip(cost, former, strict=True)))
+    for place, what in enumerate(("µs of CPU a row", "µs a row by the clock")):
+        print_table(
+            (what, *(kind.title for kind in KINDS)),
+            (
+                (write, *cells([costs[kind][write][place] for kind in KINDS]))
+                for write in costs[KINDS[0]]
+            ),
+        )
 
 
 def cells(costs: list[float]) -> list[str]:
@@ -99,9 +112,7 @@ def prepare(dsn: str, connection: Connection, kind: Kind) -> None:
         connection.execute(kind.prepare.encode())
 
 
-def measured(
-    dsn: str, connection: Connection, kind: Kind, rows: int
-) -> Iterator[tuple[str, float]]:
+def measured(dsn: str, connection: Connection, kind: Kind, rows: int) -> Iterator[tuple[str, Cost]]:
     """Yield each way of writing and the microseconds that a row of it cost."""
     writer = Writer(dsn, connection, kind)
     yield from inserts(writer, rows)
@@ -109,7 +120,7 @@ def measured(
     yield from updates_beside_large_text(writer)
 
 
-def inserts(writer: Writer, rows: int) -> Iterator[tuple[str, float]]:
+def inserts(writer: Writer, rows: int) -> Iterator[tuple[str, Cost]]:
     given = f"SELECT n AS id, {BODY} AS body FROM generate_series(1, {rows}) AS n"
     writer.execute(f"CREATE TEMP TABLE given AS {given}")
     writer.empty()
@@ -122,7 +133,7 @@ def inserts(writer: Writer, rows: int) -> Iterator[tuple[str, float]]:
     yield "INSERT, single", writer.cost(lambda: writer.singles(insert_one), SINGLES)
 
 
-def updates(writer: Writer, rows: int) -> Iterator[tuple[str, float]]:
+def updates(writer: Writer, rows: int) -> Iterator[tuple[str, Cost]]:
     writer.empty()
     writer.execute("INSERT INTO {table} (id, body) SELECT id, body FROM given")
     writer.finish()
@@ -139,7 +150,7 @@ def updates(writer: Writer, rows: int) -> Iterator[tuple[str, float]]:
     yield "text UPDATE, single", single
 
 
-def updates_beside_large_text(writer: Writer) -> Iterator[tuple[str, float]]:
+def updates_beside_large_text(writer: Writer) -> Iterator[tuple[str, Cost]]:
     writer.empty()
     text = f"SELECT string_agg(md5(n || ' ' || i), '') FROM generate_series(1, {LARGE_BYTES // 32}) AS i"
     numbers = f"generate_series(1, {LARGE_TEXTS}) AS n"
@@ -179,11 +190,11 @@ class Writer:
 
         return run
 
-    def cost(self, work: Callable[[], object], rows: int) -> float:
-        """Return the microseconds of CPU that the backend spends on a row."""
-        seconds = spent(self.connection, work)
+    def cost(self, work: Callable[[], object], rows: int) -> Cost:
+        """Return what the work costs for each of its rows."""
+        cpu, clock = spent(self.connection, work)
         self.connection.execute(self.kind.vacuum)
-        return 1e6 * seconds / rows
+        return Cost(1e6 * cpu / rows, 1e6 * clock / rows)
 
     def empty(self) -> None:
         self.execute("TRUNCATE {table}")

@@ -17,8 +17,9 @@ def cpu_seconds(connection: Connection) -> float:
     return int(schedule.read_text().split()[0]) / 1e9
 
 
-def spent(connection: Connection, work: Callable[[], object]) -> float:
-    """Return the CPU seconds that the backend spends on `work`."""
-    before = cpu_seconds(connection)
+def spent(connection: Connection, work: Callable[[], object]) -> tuple[float, float]:
+    """Return the CPU seconds that the backend spends on `work`, and the seconds that pass."""
+    before, begun = cpu_seconds(connection), time.perf_counter()
     work()
-    return cpu_seconds(connection) - before
+    passed = time.perf_counter() - begun
+    return cpu_seconds(connection) - before, passed

@@ -12,7 +12,8 @@ from __future__ import annotations
 from alembic.runtime.plugins import Plugin, _all_plugins
 from alembic.util import DispatchPriority
 
-import gte_pg.alembic.render  # noqa: F401 - how operations are written
+import gte_pg.alembic.implementations
+import gte_pg.alembic.render  # noqa: F401 - what operations do, and how they are written
 from gte_pg.alembic.compare import compare_embeddings
 from gte_pg.alembic.operations import (
     AddEmbeddingOp,

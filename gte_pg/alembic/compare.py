@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import (
     AddColumnOp,
     AlterColumnOp,
-    CreateIndexOp,
     CreateTableOp,
     DropColumnOp,
     DropIndexOp,
@@ -24,6 +24,7 @@ from alembic.operations.ops import (
     UpgradeOps,
 )
 from alembic.util import PriorityDispatchResult
+from psycopg import sql
 
 from gte_pg.alembic.operations import (
     AddEmbeddingOp,
@@ -31,13 +32,25 @@ from gte_pg.alembic.operations import (
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
 )
-from gte_pg.database import load_all, plain_connection
-from gte_pg.declaration import Declaration, index_names
+from gte_pg.database import ask, load_all, plain_connection
+from gte_pg.declaration import Declaration
 from gte_pg.install import is_alterable
 from gte_pg.orm import INFO_KEY, embeddings_of
 
 # A table: its schema, None for the one that is searched first, and its name.
 _Table = tuple[str | None, str]
+
+# Known by what they index: they keep their names when their table gets another, and somebody may have
+# made one by hand.
+_INDEXES = sql.SQL("""
+SELECT DISTINCT c.relname
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_depend AS d
+    ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
+WHERE i.indrelid = to_regclass({}) AND a.attname = ANY ({})
+""")
 
 
 def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> PriorityDispatchResult:
@@ -53,32 +66,44 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
         for embedding in embeddings_of(table).values()
         for one in [_in_default(default, embedding.declaration(table))]
     }
-    present = [
-        (_in_default(default, one.declaration), one.standby)
-        for one in load_all(plain_connection(connection), broken=True)
-    ]
+    registered = load_all(plain_connection(connection), broken=True)
+    present = [(_in_default(default, one.declaration), one.standby) for one in registered]
     dropped = {(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)}
     touched = _Touched.by(upgrade.ops)
-    owned = _Owned.of([*declared.values(), *(one for one, _ in present)])
+    indexes = {
+        (_table(one), str(index))
+        for registration, (one, _) in zip(registered, present, strict=True)
+        for index in ask(connection, _indexes_of(registration.declaration)).scalars()
+    } - {
+        (_place(default, table.schema, table.name), str(index.name))
+        for table in tables
+        for index in table.indexes
+    }
+    owned = _Owned.of([*declared.values(), *(one for one, _ in present)], indexes)
     upgrade.ops[:] = owned.without(upgrade.ops)
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
     for one, standby in present:
         wanted = declared.pop((_table(one), one.name), None)
+        source = {(_table(one), column) for column in one.source}
         if wanted is None:
-            if _table(one) in dropped or (not standby and _table(one) in known):
+            # What a switch of models keeps in step beside it is nobody's to declare.
+            stays = standby and not source & touched.dropped
+            if _table(one) in dropped or (_table(one) in known and not stays):
                 before.append(RemoveEmbeddingOp(one))
-            continue
-        wanted = _as_stored(wanted, one)
-        columns = [(_table(one), column) for column in one.source]
-        if not is_alterable(one, wanted) or not touched.dropped.isdisjoint(columns):
+                continue
+            wanted = one
+        stored = _as_stored(wanted, one)
+        # The companion has columns of the key's types.
+        key = {(_table(one), column.name) for column in one.key if one.companion is not None}
+        if not is_alterable(one, stored) or source & touched.dropped or key & touched.retyped:
             before.append(RemoveEmbeddingOp(one, replaced=True))
             after.append(AddEmbeddingOp(wanted))
-        elif not touched.retyped.isdisjoint(columns):
-            before.append(SuspendEmbeddingOp(one, wanted))
-            after.append(AlterEmbeddingOp(wanted, one, suspended=True))
-        elif wanted != one:
-            after.append(AlterEmbeddingOp(wanted, one))
+        elif source & touched.retyped:
+            before.append(SuspendEmbeddingOp(one, stored))
+            after.append(AlterEmbeddingOp(stored, one, suspended=True))
+        elif stored != one:
+            after.append(AlterEmbeddingOp(stored, one))
     # Before columns that an embedding needs are dropped, and after they are there.
     upgrade.ops[:] = [*before, *upgrade.ops, *after, *map(AddEmbeddingOp, declared.values())]
     return PriorityDispatchResult.CONTINUE
@@ -115,15 +140,16 @@ class _Owned:
     companions: frozenset[_Table]
 
     @classmethod
-    def of(cls, declarations: Iterable[Declaration]) -> _Owned:
-        columns, indexes, companions = set(), set(), set()
+    def of(
+        cls, declarations: Iterable[Declaration], indexes: Iterable[tuple[_Table, str]]
+    ) -> _Owned:
+        columns, companions = set(), set()
         for one in declarations:
             if one.companion is not None:
                 *schema, name = one.companion
                 companions.add((schema[0] if schema else None, name))
             else:
                 columns |= {(_table(one), column) for column in one.columns}
-                indexes |= {(_table(one), name) for name in index_names(one)}
         return cls(frozenset(columns), frozenset(indexes), frozenset(companions))
 
     def without(self, operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -163,7 +189,7 @@ class _Owned:
             return (table, op.column.name) in self.columns
         if isinstance(op, AlterColumnOp | DropColumnOp):
             return (table, op.column_name) in self.columns
-        if isinstance(op, CreateIndexOp | DropIndexOp):
+        if isinstance(op, DropIndexOp):
             return (table, op.index_name) in self.indexes
         return False
 
@@ -173,9 +199,15 @@ def _is_included(context: AutogenContext, table: sa.Table) -> bool:
 
 
 def _as_stored(wanted: Declaration, present: Declaration) -> Declaration:
-    """Return what is wanted with what follows from the table or the model as the database has it."""
+    """Return what is wanted with what follows from the table, as the database has it."""
     companion = present.companion if wanted.layout == present.layout else wanted.companion
-    return replace(wanted, key=present.key, companion=companion, impact_step=present.impact_step)
+    return replace(wanted, key=present.key, companion=companion)
+
+
+def _indexes_of(declaration: Declaration) -> sql.Composed:
+    return _INDEXES.format(
+        sql.Literal(declaration.vectors.as_string()), sql.Literal(list(declaration.columns))
+    )
 
 
 def _place(default: str | None, schema: str | None, name: str) -> _Table:
@@ -187,9 +219,12 @@ def _table(declaration: Declaration) -> _Table:
 
 
 def _in_default(default: str | None, declaration: Declaration) -> Declaration:
-    """Return the declaration without its schema, where that is the default: as Alembic has it."""
+    """Return the declaration as Alembic and a person write it: without its schema, where that is the
+    default, and 0.088 where Postgres has its single precision of that.
+    """
     companion = declaration.companion
     if companion is not None and companion[0] == default and len(companion) > 1:
         companion = companion[1:]
     schema, _ = _place(default, declaration.schema, declaration.table)
-    return replace(declaration, schema=schema, companion=companion)
+    step = float(str(np.float32(declaration.impact_step)))
+    return replace(declaration, schema=schema, companion=companion, impact_step=step)

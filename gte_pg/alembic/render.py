@@ -11,6 +11,8 @@ from alembic.autogenerate.api import AutogenContext
 from gte_pg.alembic.operations import (
     AddEmbeddingOp,
     AlterEmbeddingOp,
+    CreateSearchIndexesOp,
+    DropSearchIndexesOp,
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
 )
@@ -47,17 +49,28 @@ def render_remove(_context: AutogenContext, operation: RemoveEmbeddingOp) -> lis
     return [*(_REPLACED if operation.replaced else ()), call]
 
 
+@renderers.dispatch_for(CreateSearchIndexesOp)
+def render_create_indexes(_context: AutogenContext, operation: CreateSearchIndexesOp) -> str:
+    how = {"concurrently": True} if operation.concurrently else {}
+    return _call("create_search_indexes", operation.declaration, how)
+
+
+@renderers.dispatch_for(DropSearchIndexesOp)
+def render_drop_indexes(_context: AutogenContext, operation: DropSearchIndexesOp) -> str:
+    return _call("drop_search_indexes", operation.declaration, {})
+
+
 def _layout(declaration: Declaration) -> dict[str, Any]:
     return {} if declaration.companion is None else {"layout": declaration.layout}
 
 
 def _values(declaration: Declaration) -> dict[str, Any]:
     """Return what differs from a default."""
-    values: dict[str, Any] = {"key": {column.name: column.type for column in declaration.key}}
+    values: dict[str, Any] = {"key": [str(column.name) for column in declaration.key]}
     for field in fields(declaration):
         value = getattr(declaration, field.name)
         if field.name not in _ELSEWHERE and value not in (None, field.default):
-            values[field.name] = list(value) if isinstance(value, tuple) else value
+            values[field.name] = list(map(str, value)) if isinstance(value, tuple) else value
     values |= _layout(declaration)
     if (declaration.template, declaration.expression) != (None, None):
         # It names its columns.

@@ -23,17 +23,19 @@ def run(connection: Connection, statement: sql.Composable) -> None:
 
 
 class _Plain:
-    """What reads the registry on a psycopg connection, on SQLAlchemy's, synchronous or not."""
+    """What works on a psycopg connection, on SQLAlchemy's, synchronous or not."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def execute(self, query: str, params: Any = None) -> CursorResult[Any]:
+    def execute(self, query: str | sql.Composable, params: Any = None) -> CursorResult[Any]:
+        if isinstance(query, sql.Composable):
+            return ask(self._connection, query)
         return self._connection.exec_driver_sql(query, params)
 
 
 def plain_connection(connection: Connection) -> PlainConnection:
-    """Return SQLAlchemy's connection in the form of psycopg's, for reading in its transaction."""
+    """Return SQLAlchemy's connection in the form of psycopg's: strings may have parameters, no others."""
     return cast("PlainConnection", _Plain(connection))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from psycopg import sql
 
@@ -62,6 +63,13 @@ INSERT INTO gte.lease (embedding, owner, until, attempts, keys)
 SELECT embedding, owner, '-infinity', %(attempts)s, %(rest)s FROM halved
 """
 
+# Whoever takes a lease over counts one attempt more: it is another's then.
+_RENEW = """
+UPDATE gte.lease SET until = now() + %(duration)s WHERE id = %(lease)s AND attempts = %(attempts)s
+"""
+
+_RELEASE = "DELETE FROM gte.lease WHERE id = %s AND attempts = %s"
+
 # Pending rows in the order of the partial index on `pending`, less those that are in somebody's
 # lease and those whose present text has failed and is not to be retried yet.
 _PICK = sql.SQL("""
@@ -103,7 +111,12 @@ class Claims:
     ) -> None:
         self._connection = connection
         self._registered = registered
-        self._values = {"embedding": registered.id, "owner": owner, "duration": lease}
+        self._values: dict[str, Any] = {
+            "embedding": registered.id,
+            "owner": owner,
+            "duration": lease,
+        }
+        self._renew_at = 0.0
         self._newest, self._oldest = Walk("newest"), Walk("oldest")
         self._count = 0
 
@@ -113,6 +126,7 @@ class Claims:
         One short transaction.
         """
         self._count += 1
+        self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
         walks = [self._newest, self._oldest]
         if self._count % _OLDEST_EVERY == 0:
             walks.reverse()
@@ -131,9 +145,17 @@ class Claims:
         """Return the statement that leases the newest pending rows."""
         return self._statement(self._newest)
 
+    def keep(self, batch: Batch) -> bool:
+        """Renew the lease once a quarter of it has gone; False: another worker has taken it over."""
+        if time.monotonic() < self._renew_at:
+            return True
+        self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
+        values = self._values | {"lease": batch.lease, "attempts": batch.attempts}
+        return self._connection.execute(_RENEW, values).rowcount == 1
+
     def release(self, batch: Batch) -> None:
         """Give the lease back; rows of it that are still pending can be claimed again."""
-        self._connection.execute("DELETE FROM gte.lease WHERE id = %s", (batch.lease,))
+        self._connection.execute(_RELEASE, (batch.lease, batch.attempts))
 
     def _next(self, walk: Walk, rows: int) -> Batch | None:
         walk.begin_if_due()

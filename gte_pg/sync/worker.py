@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 # A row whose lease ran out so often in a lease of its own has killed as many workers.
 _DEADLY_ATTEMPTS = 6
 
+# Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
+# many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
+_PIECE_CHARACTERS = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -46,7 +50,8 @@ class Round:
 class Worker:
     """Encodes what is pending in one embedding, batch by batch, on a connection of its own.
 
-    Workers that share a `turn`, a lock, encode one after the other, and read and write meanwhile.
+    Workers that share a `turn`, a lock, encode one after the other, and read and write meanwhile. A batch
+    of long texts is encoded and written piece by piece, and its lease is renewed meanwhile.
     """
 
     def __init__(
@@ -90,17 +95,31 @@ class Worker:
 
     def _round(self, batch: Batch) -> Round:
         texts, textless = self._rows.read(batch.keys)
-        cleared = self._rows.clear(textless)
+        cleared, written = self._rows.clear(textless), 0
+        encoded: list[Text] = []
+        failed: list[_Failure] = []
+        for piece in _pieces(texts):
+            if not self._claims.keep(batch):
+                break
+            successes, failures = self._encode(batch, piece)
+            failed += failures
+            for success in successes:
+                written += self._rows.write(success.texts, success.encoded)
+                encoded += success.texts
+        self._note(batch, encoded, failed, written)
+        left = len(texts) + len(textless) - written - len(failed) - cleared
+        return Round(written, len(failed), left)
+
+    def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
-            failed = [
-                _Failure(text, "every worker that tried to encode this row died", retry=False)
-                for text in texts
-            ]
-            encoded: list[_Success] = []
-        else:
-            with self._turn:
-                encoded, failed = _encode(self._encoder, self._registered, texts)
-        written = sum(self._rows.write(success.texts, success.encoded) for success in encoded)
+            died = "every worker that tried to encode this row died"
+            return [], [_Failure(text, died, retry=False) for text in texts]
+        with self._turn:
+            return _encode(self._encoder, self._registered, texts)
+
+    def _note(
+        self, batch: Batch, encoded: list[Text], failed: list[_Failure], written: int
+    ) -> None:
         with noting(self._connection):
             for failure in failed:
                 record_failure(
@@ -111,15 +130,9 @@ class Worker:
                     error=failure.error,
                     retry=failure.retry,
                 )
-            forget_failures(
-                self._connection,
-                self._registered,
-                [text.key for success in encoded for text in success.texts],
-            )
+            forget_failures(self._connection, self._registered, [text.key for text in encoded])
             count_encoded(self._connection, self._registered, written)
             self._claims.release(batch)
-        left = len(texts) + len(textless) - written - len(failed) - cleared
-        return Round(written, len(failed), left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +146,20 @@ class _Failure:
     text: Text
     error: str
     retry: bool
+
+
+def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
+    """Yield the texts in pieces that are encoded well within a lease, whatever the model."""
+    piece: list[Text] = []
+    characters = 0
+    for text in texts:
+        if piece and characters + len(text.text) > _PIECE_CHARACTERS:
+            yield piece
+            piece, characters = [], 0
+        piece.append(text)
+        characters += len(text.text)
+    if piece:
+        yield piece
 
 
 def _encode(

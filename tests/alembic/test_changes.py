@@ -1,0 +1,181 @@
+"""What autogenerate proposes for a changed declaration runs both ways, and leaves nothing to propose."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from gte_pg.cli import main
+from gte_pg.database import Connection, load, load_all
+from gte_pg.orm import Embedding
+from gte_pg.sync import count_broken
+from tests.alembic.application import (
+    MODEL,
+    OTHER,
+    Application,
+    articles,
+    embedding,
+    encode,
+    fill,
+    is_sound,
+    migrate,
+)
+from tests.tables import add_embedding, drain
+
+
+def test_a_table_is_made_with_its_embedding_and_dropped_with_it(
+    application: Application, reader: Connection
+) -> None:
+    metadata = articles(embedding("title", "body"))
+    written = migrate(application, metadata)
+    assert "gte_pg" not in written.partition("add_embedding")[0]
+    assert "VECTOR" not in written
+    assert written.index("create_table") < written.index("add_embedding")
+    fill(reader)
+    encode(reader)
+    assert is_sound(reader)
+    assert application.differences(metadata) == []
+    application.downgrade()
+    assert load_all(reader) == []
+    assert reader.execute("SELECT to_regclass('articles')").fetchone() == (None,)
+    application.upgrade()
+    assert application.differences(metadata) == []
+
+
+def test_a_switch_to_what_is_declared_leaves_nothing_to_do(
+    application: Application, reader: Connection
+) -> None:
+    migrate(application, articles(embedding("title")))
+    fill(reader)
+    encode(reader)
+    switch = ["switch", "articles", "--model", OTHER, "--dsn", application.dsn]
+    done = CliRunner().invoke(main, [*switch, "--least-recall", "0"])
+    assert done.exit_code == 0, done.output
+    # The former embedding waits on standby for a way back.
+    assert len(load_all(reader)) == 2
+    assert application.differences(articles(embedding("title", model=OTHER))) == []
+
+
+# From one declaration to another: what is said, and how many of three rows keep their vectors.
+CHANGES: dict[str, tuple[list[Embedding], list[Embedding], str, int]] = {
+    "added": ([], [embedding("title", "body")], "add_embedding", 0),
+    "removed": ([embedding("title")], [], "remove_embedding", 0),
+    "model": ([embedding("title", "body")], [embedding("title", "body", model=OTHER)], "switch", 0),
+    "precision": (
+        [embedding("title", "body")],
+        [embedding("title", "body", precision="int8")],
+        "switch",
+        0,
+    ),
+    "storage": (
+        [embedding("title", "body")],
+        [embedding("title", "body", storage="halfvec")],
+        "remove_embedding",
+        0,
+    ),
+    "layout": (
+        [embedding("title", "body")],
+        [embedding("title", "body", layout="companion")],
+        "layout='companion'",
+        0,
+    ),
+    "layout back": (
+        [embedding("title", "body", layout="companion")],
+        [embedding("title", "body")],
+        "layout='companion'",
+        0,
+    ),
+    "on_change": (
+        [embedding("title", "body")],
+        [embedding("title", "body", on_change="keep")],
+        "alter_embedding",
+        3,
+    ),
+    "source": ([embedding("title", "body")], [embedding("body")], "alter_embedding", 1),
+    "template": (
+        [embedding("title", "body")],
+        [embedding(template="{title}\n{body}")],
+        "alter_embedding",
+        3,
+    ),
+    "expression": (
+        [embedding("title", "body", layout="companion")],
+        [embedding(expression="coalesce({body}, '')", layout="companion")],
+        "alter_embedding",
+        1,
+    ),
+    "index_dimensions": (
+        [embedding("title", "body")],
+        [embedding("title", "body", index_dimensions=32)],
+        "alter_embedding",
+        3,
+    ),
+    "a second one": (
+        [embedding("title", "body")],
+        [embedding("title", "body"), embedding("title", name="titles", model=OTHER)],
+        "'titles'",
+        3,
+    ),
+    "another name": (
+        [embedding("title", "body", name="one")],
+        [embedding("title", "body", name="embedding")],
+        "add_embedding",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_a_change_is_seen_made_and_undone(
+    application: Application, reader: Connection, change: str
+) -> None:
+    before, after, said, kept = CHANGES[change]
+    former, latter = articles(*before), articles(*after)
+    migrate(application, former)
+    fill(reader)
+    encode(reader)
+    assert application.differences(former) == []
+    written = application.revise(latter)
+    assert said in written
+    for _ in range(2):
+        application.upgrade()
+        if kept:
+            assert count_broken(reader, load(reader, "articles", "embedding")) == 0
+        assert application.differences(latter) == []
+        if after:
+            vectors = load(reader, "articles", "embedding").declaration.vectors.as_string()
+            encoded = reader.execute(f"SELECT count(embedding) FROM {vectors}".encode())
+            assert encoded.fetchone() == (kept,)
+        encode(reader)
+        assert is_sound(reader)
+        application.downgrade()
+        assert application.differences(former) == []
+        encode(reader)
+        assert is_sound(reader)
+
+
+def test_rows_that_lose_or_gain_their_text_by_another_source(
+    application: Application, reader: Connection
+) -> None:
+    for layout in ("columns", "companion"):
+        migrate(application, articles(embedding("title", layout=layout)))
+        reader.execute("TRUNCATE articles")
+        fill(reader)
+        migrate(application, articles(embedding("body", layout=layout)))
+        declaration = load(reader, "articles").declaration
+        states = reader.execute(
+            f"SELECT id, embedding_pending IS NOT NULL FROM {declaration.vectors.as_string()} "
+            "ORDER BY id".encode()
+        ).fetchall()
+        assert states == [(1, True), (2, False), (3, True), (4, False)]
+        assert is_sound(reader)
+
+
+def test_what_gte_pg_added_by_itself_is_not_proposed_again(
+    application: Application, reader: Connection
+) -> None:
+    reader.execute("CREATE TABLE articles (id bigserial PRIMARY KEY, title text, body text)")
+    fill(reader)
+    registered = add_embedding(application.dsn, reader, "articles", ("title",), MODEL)
+    drain(reader, registered)
+    assert application.differences(articles(embedding("title"))) == []
