@@ -22,7 +22,7 @@ from gte_pg.errors import (
     ModelNotFound,
     QueryError,
 )
-from gte_pg.orm import Embedding, Searchable, embeddings_of
+from gte_pg.orm import Embedding, Searchable, SearchOptions, embeddings_of
 from gte_pg.search import QueryVectors
 from gte_pg.sync import wait_until_synced
 
@@ -39,6 +39,7 @@ __all__ = [
     "QueryError",
     "QueryVectors",
     "Score",
+    "SearchOptions",
     "Searchable",
     "SparseRows",
     "embeddings_of",

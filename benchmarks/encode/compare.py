@@ -133,7 +133,7 @@ def report(found: dict[Way, Figures], counts: np.ndarray, model: Path, work: Pat
 
 
 def shown(found: dict[Way, Figures]) -> list[Way]:
-    ways = [way for way in found if not way.threads]
+    ways = [way for way in found if not way.threads or way.library == OURS]
     for default in [way for way in ways if way.library == THEIRS]:
         tuned = [way for way in found if way.threads and way.kind == default.kind]
         ways.append(min(tuned, key=lambda way: found[way]["cpu_s"]))

@@ -44,6 +44,7 @@ TUNED_BATCHES = (1, 4, 8, 32)
 WAYS = (
     Way(OURS, "float32"),
     Way(OURS, "int8"),
+    Way(OURS, "float32", threads=1),
     *(Way(THEIRS, kind) for kind in KINDS),
     *(Way(THEIRS, kind, threads=1, batch=batch) for kind in KINDS for batch in TUNED_BATCHES),
 )

@@ -80,12 +80,20 @@ BEGIN
 END
 $body$;
 
--- Who may read a table may know how common its tokens are; nobody else.
-ALTER TABLE gte.key_frequency ENABLE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS seen_with_its_table ON gte.key_frequency;
-CREATE POLICY seen_with_its_table ON gte.key_frequency USING (
-    embedding IN (SELECT e.id FROM gte.embedding AS e WHERE has_any_column_privilege(e.relation, 'SELECT'))
-);
+-- Who may read a table may know how common its tokens are; nobody else. Every search reads that table: it
+-- is not locked again when it has its policy.
+DO $body$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = 'gte.key_frequency'::regclass) THEN
+        ALTER TABLE gte.key_frequency ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY seen_with_its_table ON gte.key_frequency USING (
+            embedding IN (
+                SELECT e.id FROM gte.embedding AS e WHERE has_any_column_privilege(e.relation, 'SELECT')
+            )
+        );
+    END IF;
+END
+$body$;
 
 -- Their columns are others now than in earlier versions, which REPLACE does not allow.
 DO $body$

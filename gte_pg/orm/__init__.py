@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from gte_pg.orm.embedding import INFO_KEY, Embedding, embeddings_of
 from gte_pg.orm.flush import encode_in_flush
+from gte_pg.orm.search import SearchOptions
 from gte_pg.orm.searchable import Searchable
 
-__all__ = ["INFO_KEY", "Embedding", "Searchable", "embeddings_of", "encode_in_flush"]
+__all__ = [
+    "INFO_KEY",
+    "Embedding",
+    "SearchOptions",
+    "Searchable",
+    "embeddings_of",
+    "encode_in_flush",
+]

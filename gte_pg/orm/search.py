@@ -37,6 +37,10 @@ class SearchOptions(TypedDict, total=False):
                         match; conditions added to the statement afterwards only filter what was found
         exact           score every row instead of asking the indexes; False
         embedding       the name of the embedding, where the class has several
+
+        >>> words_only: SearchOptions = {"limit": 5, "dense_weight": 0.0}
+        >>> session.scalars(Article.search("beans", **words_only)).one().title
+        'Cooking with beans'
     """
 
     limit: int
@@ -45,6 +49,12 @@ class SearchOptions(TypedDict, total=False):
     where: Sequence[sa.ColumnElement[bool]]
     exact: bool
     embedding: str | None
+
+
+def query_vectors(cls: type, query: str, embedding: str | None) -> QueryVectors:
+    """Encode a query for an embedding of a class."""
+    _, declaration = _declared(cls, embedding)
+    return encode_query(declared_encoder(declaration), declaration, query)
 
 
 def query_statement(

@@ -17,7 +17,12 @@ from sqlalchemy.orm import Mapper, deferred
 
 from gte_pg.errors import DeclarationError
 from gte_pg.orm.embedding import Embedding, embeddings_of
-from gte_pg.orm.search import SearchOptions, query_statement, similar_statement
+from gte_pg.orm.search import (
+    SearchOptions,
+    query_statement,
+    query_vectors,
+    similar_statement,
+)
 from gte_pg.search import QueryVectors
 
 
@@ -97,9 +102,8 @@ class Searchable:
         for all rows: no row that was not looked at scores above the last one, given that the dense index
         did bring the nearest rows. `SearchOptions` says what else can be asked for.
 
-        A text is encoded here and now, which takes milliseconds (and the first time, the loading of
-        the model: seconds); under asyncio, `await asyncio.to_thread(Article.search, text)` leaves the
-        loop to others meanwhile. The statement itself does nothing until a session runs it.
+        A text is encoded here and now, see `encode_query`. The statement itself does nothing until a
+        session runs it.
 
             >>> for article, score in session.execute(Article.search("cheap flights", limit=5)):
             ...     print(article.title)
@@ -107,6 +111,19 @@ class Searchable:
             Cooking with beans
         """
         return query_statement(cls, query, with_parts, options)
+
+    @classmethod
+    def encode_query(cls, query: str, *, embedding: str | None = None) -> QueryVectors:
+        """Encode a query once, for as many searches as you like.
+
+        Blocks for milliseconds, and the first time for the seconds in which the model is loaded. Under
+        asyncio `await asyncio.to_thread(Article.encode_query, text)` leaves the loop to others meanwhile.
+
+            >>> query = Article.encode_query("cheap flights")
+            >>> session.scalars(Article.search(query, exact=True)).first().title
+            'Fly to Berlin for less'
+        """
+        return query_vectors(cls, query, embedding)
 
     @overload
     @classmethod

@@ -27,22 +27,49 @@ MODEL = str(DATA / "golden" / "new_ntk")
 OTHER = str(DATA / "golden" / "bert_mean")
 
 ENVIRONMENT = """
+import asyncio
+
+import psycopg
 from alembic import context
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 import gte_pg.alembic
 
 gte_pg.alembic.register()
 given = context.config.attributes
-options = {"target_metadata": given["metadata"], "include_schemas": given["include_schemas"]}
+options = {
+    "target_metadata": given["metadata"],
+    "include_schemas": given["include_schemas"],
+    "compare_server_default": True,
+}
+
+
+def run(connection):
+    context.configure(connection=connection, **options)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_async():
+    engine = create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=lambda: psycopg.AsyncConnection.connect(given["dsn"]),
+        poolclass=NullPool,
+    )
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+
+
 if context.is_offline_mode():
     context.configure(dialect_name="postgresql", literal_binds=True, **options)
     with context.begin_transaction():
         context.run_migrations()
+elif given["dsn"]:
+    asyncio.run(run_async())
 else:
     with given["engine"].connect() as connection:
-        context.configure(connection=connection, **options)
-        with context.begin_transaction():
-            context.run_migrations()
+        run(connection)
 """
 
 SCRIPT = '''"""${message}"""
@@ -68,6 +95,7 @@ class Application:
     dsn: str
     folder: Path
     include_schemas: bool = False
+    is_async: bool = False
 
     def __post_init__(self) -> None:
         (self.folder / "versions").mkdir(parents=True)
@@ -136,7 +164,10 @@ class Application:
         config.set_main_option("script_location", str(self.folder))
         config.set_main_option("path_separator", "os")
         config.attributes.update(
-            metadata=metadata, engine=self.engine, include_schemas=self.include_schemas
+            metadata=metadata,
+            engine=self.engine,
+            include_schemas=self.include_schemas,
+            dsn=self.dsn if self.is_async else None,
         )
         return config
 

@@ -6,12 +6,16 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from click.testing import CliRunner
 
-from gte_pg.database import Connection, load, load_all
-from gte_pg.declaration import Layout
+from gte_pg.cli import main
+from gte_pg.database import Connection, connect, load, load_all
+from gte_pg.declaration import Declaration, Layout
+from gte_pg.errors import DeclarationError
 from gte_pg.orm import Embedding
 from tests.alembic.application import (
     MODEL,
+    OTHER,
     Application,
     articles,
     embedding,
@@ -172,3 +176,127 @@ def test_include_object_is_heard(application: Application, reader: Connection) -
             },
         )
         assert compare_metadata(context, articles(embedding("title"))) == []
+
+
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_the_key_changes_its_type(
+    application: Application, reader: Connection, layout: Layout
+) -> None:
+    def metadata(length: int) -> sa.MetaData:
+        made = sa.MetaData()
+        sa.Table(
+            "articles",
+            made,
+            sa.Column("id", sa.String(length), primary_key=True),
+            sa.Column("title", sa.Text),
+            sa.Column("body", sa.Text),
+            embedding("title", layout=layout),
+        )
+        return made
+
+    migrate(application, metadata(2))
+    fill(reader)
+    encode(reader)
+    migrate(application, metadata(9))
+    reader.execute("INSERT INTO articles (id, title) VALUES ('many', 'many')")
+    encode(reader)
+    assert is_sound(reader)
+    reader.execute("DELETE FROM articles WHERE id = 'many'")
+    application.downgrade()
+    assert application.differences(metadata(2)) == []
+    encode(reader)
+    assert is_sound(reader)
+
+
+def test_a_column_changes_its_type_while_a_former_embedding_stands_by(
+    application: Application, reader: Connection
+) -> None:
+    migrate(application, articles(embedding("title", model=OTHER), text=sa.String(40)))
+    fill(reader)
+    encode(reader)
+    switch = ["switch", "articles", "--model", MODEL, "--dsn", application.dsn]
+    done = CliRunner().invoke(main, [*switch, "--least-recall", "0"])
+    assert done.exit_code == 0, done.output
+    declared = articles(embedding("title"))
+    assert "'embedding_previous'" in migrate(application, declared)
+    assert [one.standby for one in load_all(reader)] == [True, False]
+    assert is_sound(reader)
+    application.downgrade()
+    assert is_sound(reader)
+
+
+def test_a_table_that_the_metadata_made_itself(application: Application) -> None:
+    metadata = articles(embedding("title"), embedding("body", name="bodies", layout="companion"))
+    metadata.create_all(application.engine)
+    assert application.differences(metadata) == []
+
+
+def test_pgvector_in_a_schema_of_its_own(application: Application, reader: Connection) -> None:
+    reader.execute(
+        "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions; "
+        "CREATE TABLE articles (id bigserial PRIMARY KEY, title text, body text)"
+    )
+    fill(reader)
+    application.revise(articles(embedding("title")))
+    application.edit(
+        upgrade="op.create_search_indexes('articles')",
+        downgrade="op.drop_search_indexes('articles')",
+    )
+    application.upgrade()
+    with connect(application.dsn) as finding_vectors:
+        encode(finding_vectors)
+        assert is_sound(finding_vectors)
+    application.downgrade("base")
+    assert load_all(reader) == []
+
+
+def facts(declaration: Declaration, **changed: object) -> str:
+    given = {
+        "key": ["id"],
+        "source": ["title"],
+        "model": MODEL,
+        "generation": declaration.generation,
+        "dimensions": declaration.dimensions,
+        "sparse_dimensions": declaration.sparse_dimensions,
+    }
+    return ", ".join(f"{name}={value!r}" for name, value in (given | changed).items())
+
+
+def test_vectors_of_another_model_are_not_taken_for_those_that_are_declared(
+    application: Application, reader: Connection
+) -> None:
+    migrate(application, articles(embedding("title")))
+    declaration = load(reader, "articles").declaration
+    other = facts(declaration, generation="other@1/float32/64")
+    application.edit(upgrade=f"op.alter_embedding('articles', {other})", downgrade="pass")
+    with pytest.raises(DeclarationError, match="Remove it and add it"):
+        application.upgrade()
+    assert load(reader, "articles").declaration == declaration
+
+
+def test_an_embedding_that_is_there_is_not_added_again(
+    application: Application, reader: Connection
+) -> None:
+    reader.execute("CREATE TABLE articles (id bigserial PRIMARY KEY, title text, body text)")
+    declaration = add_embedding(application.dsn, reader, "articles", ("title",), MODEL).declaration
+    application.edit(
+        upgrade=f"op.add_embedding('articles', {facts(declaration)})", downgrade="pass"
+    )
+    with pytest.raises(DeclarationError, match="alembic stamp"):
+        application.upgrade()
+
+
+def test_an_environment_that_runs_on_an_asynchronous_connection(application: Application) -> None:
+    """As Alembic's own template does it: `connection.run_sync`."""
+    metadata = articles(embedding("title"), embedding("body", name="bodies", layout="companion"))
+    application.revise(metadata)
+    application.edit(
+        upgrade="op.create_search_indexes('articles', concurrently=True)",
+        downgrade="op.drop_search_indexes('articles')",
+    )
+    application.is_async = True
+    application.upgrade()
+    assert application.differences(metadata) == []
+    application.downgrade("base")
+    application.is_async = False
+    assert application.differences(sa.MetaData()) == []
