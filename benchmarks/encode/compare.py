@@ -53,7 +53,8 @@ def main() -> None:
         load_encoder(str(model), precision="int8")
         run([asked.their_python, "measure.py", str(model), "--export"])
         kept = [way for way in WAYS if not asked.float32 or way.kind in FLOAT32]
-        found = {way: measured(way, work, asked) for way in kept}
+        rounds = [{way: measured(way, work, asked) for way in kept} for _ in range(asked.rounds)]
+        found = {way: least([one[way] for one in rounds]) for way in kept}
         report(found, counts, model, work)
 
 
@@ -93,11 +94,12 @@ def measured(way: Way, work: Path, asked: argparse.Namespace) -> Figures:
     number = WAYS.index(way)
     python = sys.executable if way.library == OURS else asked.their_python
     command = [python, "measure.py", str(work / "model"), str(work / "texts.json"), str(number)]
-    rounds = [
-        json.loads(run([*command, str(work / f"{number}.npy")]).splitlines()[-1])
-        for _ in range(asked.rounds)
-    ]
-    print(way.title, rounds, file=sys.stderr)
+    figures: Figures = json.loads(run([*command, str(work / f"{number}.npy")]).splitlines()[-1])
+    print(way.title, figures, file=sys.stderr)
+    return figures
+
+
+def least(rounds: list[Figures]) -> Figures:
     return {name: min(figures[name] for figures in rounds) for name in rounds[0]}
 
 

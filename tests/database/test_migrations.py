@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 
 from gte_pg.database import Connection, connect, engine, load
 from gte_pg.database.schema import _migrations
+from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
 from gte_pg.install import prepare_database
 from gte_pg.search import encode_query, search
@@ -57,14 +58,26 @@ def bring_back(dsn: str, revision: str) -> None:
     made.dispose()
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
+# Which layouts there were. walk_revisions begins with the newest.
+MADE: list[tuple[str, Layout]] = [
+    *((revision, "columns") for revision in REVISIONS),
+    *((revision, "companion") for revision in REVISIONS if revision >= "0002"),
+]
+
+
+@pytest.mark.parametrize(("revision", "layout"), MADE)
 def test_an_upgrade_in_place_loses_nothing(
-    dsn: str, connection: Connection, model: str, encoder: Encoder, revision: str
+    dsn: str,
+    connection: Connection,
+    model: str,
+    encoder: Encoder,
+    revision: str,
+    layout: Layout,
 ) -> None:
     fresh = definition(dsn)
     connection.execute(ARTICLES)
     connection.execute("INSERT INTO articles VALUES (1, 'cat'), (2, 'database')")
-    registered = add_embedding(dsn, connection, "articles", ("title",), model)
+    registered = add_embedding(dsn, connection, "articles", ("title",), model, layout=layout)
     drain(connection, registered)
     connection.execute("INSERT INTO articles VALUES (3, 'pending'), (4, 'parked'), (5, 'leased')")
     connection.execute(
@@ -77,19 +90,30 @@ def test_an_upgrade_in_place_loses_nothing(
         "VALUES (%s, 'somebody', now() + interval '1 hour', '{5}')",
         (registered.id,),
     )
-    connection.commit()
+    frequency = "INSERT INTO gte.key_frequency (embedding, key, rows) VALUES (%s, 7, 1)"
+    connection.execute(frequency, (registered.id,))
+    kept = {
+        table: f"SELECT to_jsonb(t) FROM {table} AS t ORDER BY 1".encode()
+        for table in (
+            registered.declaration.vectors.as_string(),
+            "gte.failure",
+            "gte.lease",
+            "gte.key_frequency",
+        )
+    }
+    before = {table: connection.execute(rows).fetchall() for table, rows in kept.items()}
     bring_back(dsn, revision)
     made = engine(dsn)
     with made.begin() as transaction:
         prepare_database(transaction)
     made.dispose()
     assert definition(dsn) == fresh
+    assert {table: connection.execute(rows).fetchall() for table, rows in kept.items()} == before
+    assert all(before.values())
     registered = load(connection, "articles")
+    assert registered.declaration.layout == layout
     assert missing_triggers(connection, registered) == []
     assert count_broken(connection, registered) == 0
-    for table in ("failure", "lease"):
-        found = connection.execute(f"SELECT count(*) FROM gte.{table}".encode()).fetchone()
-        assert found == (1,), table
     # The leased row is another worker's for an hour.
     assert drain(connection, registered).encoded == 2
     query = encode_query(encoder, registered.declaration, "cat")

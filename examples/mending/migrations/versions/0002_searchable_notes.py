@@ -12,7 +12,7 @@ def upgrade() -> None:
     op.add_embedding(
         "notes",
         "embedding",
-        key={"id": "INTEGER"},
+        key=["id"],
         source=["title", "body"],
         model="all-MiniLM-L6-v2",
         generation="all-MiniLM-L6-v2@53aa51172d14-hd17f995b/float32/384",
