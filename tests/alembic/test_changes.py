@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, load, load_all
+from gte_pg.declaration import Layout
 from gte_pg.orm import Embedding
 from gte_pg.sync import count_broken
 from tests.alembic.application import (
@@ -40,6 +42,32 @@ def test_a_table_is_made_with_its_embedding_and_dropped_with_it(
     assert reader.execute("SELECT to_regclass('articles')").fetchone() == (None,)
     application.upgrade()
     assert application.differences(metadata) == []
+
+
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_a_table_goes_with_its_embedding_and_comes_back_with_it(
+    application: Application, reader: Connection, layout: Layout
+) -> None:
+    metadata = articles(embedding("title", layout=layout))
+    migrate(application, metadata)
+    fill(reader)
+    encode(reader)
+    written = migrate(application, sa.MetaData())
+    assert "VECTOR" not in written
+    assert load_all(reader) == []
+    assert reader.execute("SELECT FROM pg_class WHERE relname ~ '^articles'").fetchall() == []
+    application.downgrade()
+    assert application.differences(metadata) == []
+    fill(reader)
+    encode(reader)
+    assert is_sound(reader)
+
+
+@pytest.mark.model
+def test_a_model_with_an_impact_step_that_has_no_exact_value(application: Application) -> None:
+    metadata = articles(embedding("title", model="all-MiniLM-L6-v2"))
+    assert "impact_step=0.088," in migrate(application, metadata)
+    assert "impact_step=0.088," in migrate(application, articles())
 
 
 def test_a_switch_to_what_is_declared_leaves_nothing_to_do(
