@@ -2,7 +2,8 @@
 
 Postgres has no CREATE INDEX CONCURRENTLY for a partitioned table, but it can put one together: an empty
 index on each partitioned table, one built CONCURRENTLY on each leaf, and each attached to the one above.
-The index of the table is valid when all of them are there; a build that was cancelled goes on.
+The index of the table is valid when all of them are there; a build that was cancelled goes on. An index of
+another kind that has the name is dropped first, which needs the table for itself for a moment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection
 from gte_pg.declaration import Declaration, SearchIndex, object_name
+from gte_pg.sync.find_index import NOT_AS_DECLARED, drop_index, named_otherwise
 
 # The table itself first.
 _TREE = """
@@ -35,21 +37,26 @@ def build_partitioned_index(
         is_root = parent is None
         name = index.name if is_root else object_name(table, declaration.name, index.method)
         names[schema, table] = sql.Identifier(schema, name)
+        relation, own = sql.Identifier(schema, table), names[schema, table]
+        other = named_otherwise(connection, own, relation, declaration, index)
+        if other is not None:
+            # That of the table takes those of its partitions along.
+            drop_index(connection, other, NOT_AS_DECLARED, concurrently=is_leaf)
         if is_leaf:
-            _drop_leftover(connection, names[schema, table])
+            _drop_leftover(connection, own)
         connection.execute(
             sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {}{} USING {}").format(
                 sql.SQL("CONCURRENTLY " if is_leaf else ""),
                 sql.Identifier(name),
                 sql.SQL("" if is_leaf else "ONLY "),
-                sql.Identifier(schema, table),
+                relation,
                 index.definition,
             )
         )
         if not is_root:
             connection.execute(
                 sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
-                    names[parent_schema, parent], names[schema, table]
+                    names[parent_schema, parent], own
                 )
             )
 

@@ -7,38 +7,17 @@ import logging
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
-from gte_pg.declaration import Declaration, SearchIndex, operator_class, search_indexes
+from gte_pg.declaration import Declaration, SearchIndex, search_indexes
+from gte_pg.sync.find_index import (
+    CANCELLED,
+    NOT_AS_DECLARED,
+    drop_index,
+    find_index,
+    named_otherwise,
+)
 from gte_pg.sync.partitioned_index import build_partitioned_index
 
 logger = logging.getLogger(__name__)
-
-# An index is known by what it indexes, not by its name: the table may have been renamed since, and
-# somebody may have made a better one by hand. The type of what an HNSW index holds has the number of its
-# dimensions.
-_FIND = """
-SELECT i.indexrelid::regclass::text, i.indisvalid
-FROM pg_index AS i
-JOIN pg_class AS c ON c.oid = i.indexrelid
-JOIN pg_am AS m ON m.oid = c.relam
-JOIN pg_opclass AS o ON o.oid = i.indclass[0]
-JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %(column)s
-JOIN pg_attribute AS held ON held.attrelid = i.indexrelid AND held.attnum = 1
-WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s AND i.indpred IS NULL
-  AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s AND held.atttypmod = %(dimensions)s)
-  AND EXISTS (
-      SELECT FROM pg_depend AS d
-      WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum
-  )
-ORDER BY i.indisvalid DESC
-"""
-
-# Whatever else has the name: what is left of a build, or an index that holds something else.
-_NAMED = """
-SELECT i.indexrelid::regclass::text, i.indisvalid
-FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam
-WHERE i.indexrelid = to_regclass(%s) AND (NOT i.indisvalid OR m.amname = %s)
-"""
 
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
 
@@ -61,7 +40,7 @@ def missing_search_indexes(connection: Connection, declaration: Declaration) -> 
     return [
         index
         for index in search_indexes(declaration)
-        if not any(valid for _, valid in _find(connection, declaration, index))
+        if not any(find_index(connection, declaration.vectors, declaration, index).values())
     ]
 
 
@@ -76,8 +55,8 @@ def build_search_index(connection: Connection, registered: Registered, index: Se
     if connection.execute(_LOCK, lock).fetchone() != (True,):
         return False
     try:
-        found = _find(connection, declaration, index)
-        if any(valid for _, valid in found):
+        found = find_index(connection, declaration.vectors, declaration, index)
+        if any(found.values()):
             return True
         (partitioned,) = connection.execute(
             _IS_PARTITIONED, (declaration.vectors.as_string(),)
@@ -86,12 +65,12 @@ def build_search_index(connection: Connection, registered: Registered, index: Se
         if partitioned:
             build_partitioned_index(connection, declaration, index)
             return True
-        own = (_qualified(declaration, index.name), index.method)
-        for name, valid in {*found, *connection.execute(_NAMED, own).fetchall()}:
-            why = "is not of the declared kind" if valid else "is INVALID (a build was cancelled)"
-            logger.warning("the index %s %s: made anew", name, why)
-            drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name))
-            connection.execute(drop)
+        for name in found:
+            drop_index(connection, name, CANCELLED)
+        own = sql.Identifier(*filter(None, (declaration.schema, index.name)))
+        other = named_otherwise(connection, own, declaration.vectors, declaration, index)
+        if other is not None:
+            drop_index(connection, other, NOT_AS_DECLARED)
         connection.execute(index.create(declaration, concurrently=True))
     finally:
         connection.execute("RESET maintenance_work_mem")
@@ -102,20 +81,3 @@ def build_search_index(connection: Connection, registered: Registered, index: Se
 def update_statistics(connection: Connection, declaration: Declaration) -> None:
     """Let Postgres look at a sample of the table: a search's plan depends on it. Takes about a second."""
     connection.execute(sql.SQL("ANALYZE {}").format(declaration.vectors))
-
-
-def _find(
-    connection: Connection, declaration: Declaration, index: SearchIndex
-) -> list[tuple[str, bool]]:
-    values = {
-        "table": declaration.vectors.as_string(),
-        "column": index.column,
-        "method": index.method,
-        "operator_class": operator_class(declaration),
-        "dimensions": declaration.indexed_dimensions,
-    }
-    return [(str(name), bool(valid)) for name, valid in connection.execute(_FIND, values)]
-
-
-def _qualified(declaration: Declaration, name: str) -> str:
-    return sql.Identifier(*filter(None, (declaration.schema, name))).as_string()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import dense_index_name, token_index_name
 from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
@@ -128,6 +130,42 @@ def test_a_partitioned_table_is_indexed_leaf_by_leaf(
     ]
     drain(connection, parts)
     assert missing_search_indexes(connection, parts.declaration) == []
+
+
+def test_a_partitioned_table_gets_another_dense_index(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute(
+        "CREATE TABLE articles (id int PRIMARY KEY, title text) PARTITION BY RANGE (id); "
+        "CREATE TABLE low PARTITION OF articles FOR VALUES FROM (0) TO (10) PARTITION BY HASH (id); "
+        "CREATE TABLE low_0 PARTITION OF low FOR VALUES WITH (MODULUS 2, REMAINDER 0); "
+        "CREATE TABLE low_1 PARTITION OF low FOR VALUES WITH (MODULUS 2, REMAINDER 1); "
+        "CREATE TABLE high PARTITION OF articles FOR VALUES FROM (10) TO (20); "
+        "INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 15) AS n"
+    )
+    registered = add_embedding(dsn, connection, "articles", ("title",), model)
+    drain(connection, registered)
+    held = (
+        "SELECT count(*), min(a.atttypmod), max(a.atttypmod) FROM pg_index AS i "
+        "JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam "
+        "JOIN pg_attribute AS a ON a.attrelid = i.indexrelid WHERE m.amname = 'hnsw' AND i.indisvalid"
+    )
+    assert connection.execute(held).fetchone() == (5, 64, 64)
+    for dimensions in ("32", "0"):
+        alter = ["alter", "articles", "--index-dimensions", dimensions, "--dsn", dsn]
+        assert CliRunner().invoke(main, alter).exit_code == 0
+        registered = load(connection, "articles")
+        if dimensions == "0":
+            # A build of the former kind was cancelled half-way.
+            connection.execute("DROP INDEX articles_embedding_dense")
+            connection.execute(
+                "CREATE INDEX low_0_embedding_hnsw ON low_0 USING hnsw "
+                "((subvector(embedding, 1, 32)::halfvec(32)) halfvec_ip_ops)"
+            )
+        drain(connection, registered)
+        expected = registered.declaration.indexed_dimensions
+        assert connection.execute(held).fetchone() == (5, expected, expected)
+        assert missing_search_indexes(connection, registered.declaration) == []
 
 
 def test_key_frequencies_are_counted(connection: Connection, articles: Registered) -> None:

@@ -1,0 +1,84 @@
+"""The indexes of a search, as they are in the database."""
+
+from __future__ import annotations
+
+import logging
+
+from psycopg import sql
+
+from gte_pg.database import Connection
+from gte_pg.declaration import Declaration, SearchIndex, operator_class
+
+logger = logging.getLogger(__name__)
+
+# Why an index is dropped.
+NOT_AS_DECLARED = "is not of the declared kind"
+CANCELLED = "is INVALID (a build was cancelled)"
+
+# An index is known by what it indexes, not by its name: the table may have been renamed since, and
+# somebody may have made a better one by hand. The type of what an HNSW index holds has the number of its
+# dimensions.
+_FIND = """
+SELECT i.indexrelid::regclass::text, i.indisvalid
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_am AS m ON m.oid = c.relam
+JOIN pg_opclass AS o ON o.oid = i.indclass[0]
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %(column)s
+JOIN pg_attribute AS held ON held.attrelid = i.indexrelid AND held.attnum = 1
+WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s AND i.indpred IS NULL
+  AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s AND held.atttypmod = %(dimensions)s)
+  AND EXISTS (
+      SELECT FROM pg_depend AS d
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum
+  )
+ORDER BY i.indisvalid DESC
+"""
+
+# What has the name all the same: an index that holds something else, or what is left of its build.
+_NAMED = """
+SELECT i.indexrelid::regclass::text
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam
+WHERE i.indexrelid = to_regclass(%s) AND (NOT i.indisvalid OR m.amname = %s)
+"""
+
+
+def find_index(
+    connection: Connection, table: sql.Identifier, declaration: Declaration, index: SearchIndex
+) -> dict[str, bool]:
+    """Return the indexes of `table`, the one with the vectors or a partition of it, that are of the
+    declared kind, by their names as SQL writes them: whether each is valid. Valid ones come first.
+    """
+    values = {
+        "table": table.as_string(),
+        "column": index.column,
+        "method": index.method,
+        "operator_class": operator_class(declaration),
+        "dimensions": declaration.indexed_dimensions,
+    }
+    return {str(name): bool(valid) for name, valid in connection.execute(_FIND, values)}
+
+
+def named_otherwise(
+    connection: Connection,
+    name: sql.Identifier,
+    table: sql.Identifier,
+    declaration: Declaration,
+    index: SearchIndex,
+) -> str | None:
+    """Return the index that has this name and is not of the declared kind, as SQL writes it."""
+    row = connection.execute(_NAMED, (name.as_string(), index.method)).fetchone()
+    if row is None or row[0] in find_index(connection, table, declaration, index):
+        return None
+    return str(row[0])
+
+
+def drop_index(connection: Connection, name: str, why: str, *, concurrently: bool = True) -> None:
+    """Drop an index that is of no use; `name` as SQL writes it."""
+    logger.warning("the index %s %s: made anew", name, why)
+    connection.execute(
+        sql.SQL("DROP INDEX {}IF EXISTS {}").format(
+            sql.SQL("CONCURRENTLY " if concurrently else ""), sql.SQL(name)
+        )
+    )
