@@ -29,10 +29,11 @@ from gte_pg.sync.source import same_key, text_row
 
 _ROWS_PER_TRANSACTION = 1_000
 
-# See gte_pg/declaration/capture.py.
+# See gte_pg/declaration/capture.py. Rows that were there before the embedding are all marked by
+# '-infinity', with text or without, until a worker has looked at them.
 _IS_BROKEN = sql.SQL("""
 NOT CASE
-    WHEN {empty} THEN {filled} = 0 AND {pending} IS NULL
+    WHEN {empty} THEN {filled} = 0 AND coalesce({pending}, '-infinity') = '-infinity'
     WHEN {filled} = 0 THEN {pending} IS NOT NULL
     ELSE {filled} = {all} AND ({stored} = {hash} OR {keeps} AND {pending} IS NOT NULL)
 END""")

@@ -37,9 +37,11 @@ def fill(connection: Connection, rows: int = ROWS) -> None:
     connection.execute(_FILL.format(rows=rows).encode())
 
 
-def stored(
-    connection: Connection, declaration: Declaration
-) -> dict[int, tuple[np.ndarray, dict[int, float]]]:
+# The dense vector of each row that has one, and its token weights.
+Stored = dict[int, tuple[np.ndarray, dict[int, float]]]
+
+
+def stored(connection: Connection, declaration: Declaration) -> Stored:
     vectors = declaration.vectors.as_string()
     found = connection.execute(
         f"SELECT id, embedding::vector::real[], embedding_sparse::text FROM {vectors}".encode()
@@ -52,13 +54,13 @@ def stored(
 
 
 def reference(
-    connection: Connection, declaration: Declaration, query: QueryVectors, weights: Weights
+    rows: Stored, query: QueryVectors, weights: Weights
 ) -> dict[int, tuple[float, float, float]]:
     """Return score, dense and sparse part of every row by the reference formula."""
     dense_query = np.array(eval(query.dense))
     sparse_query = parse_sparse(query.sparse)
     scores = {}
-    for key, (dense, sparse) in stored(connection, declaration).items():
+    for key, (dense, sparse) in rows.items():
         dense_part = float(dense @ dense_query)
         sparse_part = sum(w * sparse.get(token, 0.0) for token, w in sparse_query.items())
         scores[key] = (

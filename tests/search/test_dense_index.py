@@ -16,7 +16,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import DeclarationError
 from gte_pg.search import Weights, dense_recall, encode_query, explain, sample_questions, search
 from gte_pg.sync.search_indexes import missing_search_indexes
-from tests.search.articles import QUERIES, executed, fill, plan_of, reference
+from tests.search.articles import QUERIES, executed, fill, plan_of, reference, stored
 from tests.tables import ARTICLES, add_embedding, drain
 
 _DEFINITION = "SELECT pg_get_indexdef('articles_embedding_dense'::regclass)"
@@ -71,7 +71,7 @@ def test_what_the_index_holds_brings_rows_that_whole_vectors_score(
     for weights in (Weights(), Weights(1, 0), Weights(1, 1)):
         for text in QUERIES:
             query = encode_query(encoder, articles.declaration, text)
-            truth = reference(connection, articles.declaration, query, weights)
+            truth = reference(stored(connection, articles.declaration), query, weights)
             hits = search(connection, articles, query, weights=weights)
             for hit in hits:
                 expected = truth[hit.key["id"]]

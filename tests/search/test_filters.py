@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
 from gte_pg.search import Parameters, Tables, Weights, encode_query, search_statement
 from tests.postgres import new_database
-from tests.search.articles import QUERIES, WEIGHTS, executed, fill, reference
+from tests.search.articles import QUERIES, WEIGHTS, Stored, executed, fill, reference, stored
 from tests.tables import add_embedding, drain
 
 _COLUMNS = "id likes deleted_at author embedding embedding_sparse embedding_hash embedding_pending"
@@ -55,6 +56,12 @@ def connection(library: str) -> Iterator[Connection]:
         yield connection
 
 
+@functools.cache
+def _rows(dsn: str, declaration: Declaration) -> Stored:
+    with connect(dsn) as connection:
+        return stored(connection, declaration)
+
+
 def found(
     dsn: str,
     declaration: Declaration,
@@ -92,7 +99,7 @@ def check_best(
     for weights in WEIGHTS:
         for text in QUERIES[:-1]:
             query = encode_query(encoder, declaration, text)
-            truth = reference(connection, declaration, query, weights)
+            truth = reference(_rows(dsn, declaration), query, weights)
             best = sorted((truth[key][0] for (key,) in rows), reverse=True)[:10]
             if weights.dense == 0:
                 best = [score for score in best if score > 0]

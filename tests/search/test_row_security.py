@@ -14,7 +14,7 @@ from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.encoder import Encoder
 from gte_pg.search import Weights, encode_query, search
 from tests.postgres import new_database
-from tests.search.articles import QUERIES, WEIGHTS, executed, fill, plan_of, reference
+from tests.search.articles import QUERIES, WEIGHTS, executed, fill, plan_of, reference, stored
 from tests.tables import add_embedding, drain
 
 # Roles belong to the whole server.
@@ -95,7 +95,7 @@ def test_a_tenant_finds_the_best_of_its_own_rows(
     own = ids_of(connection, name)
     for text in QUERIES:
         query = encode_query(encoder, articles.declaration, text)
-        truth = reference(connection, articles.declaration, query, weights)
+        truth = reference(stored(connection, articles.declaration), query, weights)
         best = sorted((truth[key][0] for key in own), reverse=True)[:10]
         if weights.dense == 0:
             best = [score for score in best if score > 0]

@@ -13,7 +13,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import QueryError
 from gte_pg.search import Hit, Weights, encode_query, search
 from tests.postgres import new_database
-from tests.search.articles import QUERIES, ROWS, WEIGHTS, executed, fill, plan_of, reference
+from tests.search.articles import QUERIES, ROWS, WEIGHTS, executed, fill, plan_of, reference, stored
 from tests.tables import add_embedding, drain
 
 Bare = tuple[str, Connection]
@@ -81,7 +81,7 @@ def test_scores_are_the_reference_formula_on_the_stored_vectors(
         for text in QUERIES:
             query = encode_query(encoder, registered.declaration, text)
             hits = search(connection, registered, query, weights=weights, exact=exact)
-            truth = reference(connection, registered.declaration, query, weights)
+            truth = reference(stored(connection, registered.declaration), query, weights)
             assert len(hits) == 10 or weights.dense == 0
             check_scores(hits, truth, tolerance)
 
@@ -92,7 +92,7 @@ def test_exact_is_the_true_top_k(
     for weights in WEIGHTS:
         query = encode_query(encoder, articles.declaration, "a cat on the mat")
         hits = search(connection, articles, query, limit=50, weights=weights, exact=True)
-        truth = reference(connection, articles.declaration, query, weights)
+        truth = reference(stored(connection, articles.declaration), query, weights)
         best = sorted((score for score, _, _ in truth.values()), reverse=True)[:50]
         assert [hit.score for hit in hits] == pytest.approx(best, abs=1e-5)
 
@@ -133,7 +133,7 @@ def test_a_leg_with_weight_zero_is_not_run(
 ) -> None:
     query = encode_query(encoder, articles.declaration, "кот")
     hits = search(connection, articles, query, weights=Weights(0, 1), limit=1000)
-    truth = reference(connection, articles.declaration, query, Weights(0, 1))
+    truth = reference(stored(connection, articles.declaration), query, Weights(0, 1))
     assert {hit.key["id"] for hit in hits} <= {key for key, (score, _, _) in truth.items() if score}
 
 

@@ -134,3 +134,16 @@ def test_a_partition_is_guarded_like_its_table(
     assert count_broken(connection, parts) == (10 if layout == "companion" else 0)
     repair(connection, parts)
     assert (count_broken(connection, parts), status(connection, parts).rows) == (0, 10)
+
+
+def test_nothing_is_broken_right_after_add(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'with text'), (2, ''), (3, NULL)")
+    registered = add_embedding(dsn, connection, "articles", ("title",), model, layout=layout)
+    assert count_broken(connection, registered) == 0
+    done = CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn])
+    assert done.exit_code == 0, done.output
+    drain(connection, registered)
+    assert count_broken(connection, registered) == 0
