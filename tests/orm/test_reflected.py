@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -89,6 +90,39 @@ def test_a_table_that_is_there_is_mapped_with_its_embedding(
     pending = "SELECT count(embedding_pending) FROM articles"
     assert connection.execute(pending).fetchone() == (0,)
     assert count_broken(connection, registered) == 0
+
+
+def test_a_partitioned_table_is_made_with_its_embedding(
+    connection: Connection, made: sa.Engine
+) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Event(Searchable, Base):
+        __tablename__ = "events"
+        __table_args__ = ({"postgresql_partition_by": "LIST (region)"},)
+        id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+        region: Mapped[str] = mapped_column(primary_key=True)
+        text: Mapped[str]
+        embedding = Embedding("text", model=MODEL)
+
+    Base.metadata.create_all(made)
+    connection.execute(
+        "CREATE TABLE events_eu PARTITION OF events FOR VALUES IN ('eu'); "
+        "CREATE TABLE events_us PARTITION OF events FOR VALUES IN ('us')"
+    )
+    with Session(made) as session:
+        session.add_all(
+            Event(id=uuid.UUID(int=n), region=region, text=text)
+            for n, (region, text) in enumerate([("eu", "cat"), ("us", "cat"), ("us", "dog")])
+        )
+        session.commit()
+        found = session.scalars(Event.search("cat", where=[Event.region == "us"])).all()
+        assert [event.text for event in found] == ["cat", "dog"]
+    registered = load(connection, "events")
+    assert missing_triggers(connection, registered) == []
+    assert count_broken(connection, registered) == 0
+    Base.metadata.drop_all(made)
 
 
 # 63 bytes is what Postgres keeps of a name; objects of the embedding are called after both.

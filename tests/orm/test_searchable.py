@@ -6,7 +6,16 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    aliased,
+    joinedload,
+    mapped_column,
+    relationship,
+    selectinload,
+)
 
 from gte_pg.database import Connection, connect, engine, load
 from gte_pg.encoder import Encoder
@@ -36,6 +45,7 @@ class Article(Searchable, Base):
     body: Mapped[str | None]
     year: Mapped[int] = mapped_column(default=2000)
     author_id: Mapped[int | None] = mapped_column(sa.ForeignKey("authors.id"))
+    author: Mapped[Author | None] = relationship()
     embedding = Embedding("title", "body", model=MODEL)
 
 
@@ -203,6 +213,32 @@ def test_conditions_inside_and_outside_the_search(library: Session) -> None:
     assert len(library.execute(outside).all()) == 3
     joined = Article.search("cat").join(Author).where(Author.name == "Ann")
     assert {article.id for article, _ in library.execute(joined)} == {1, 3, 5}
+
+
+def test_relations_are_loaded_with_what_is_found(library: Session) -> None:
+    for loading in (selectinload(Article.author), joinedload(Article.author)):
+        library.expire_all()
+        statement = Article.search("cat", limit=3).options(loading)
+        rows = library.execute(statement).all()
+        assert [article.id for article, _ in rows] == [
+            article.id for article, _ in library.execute(Article.search("cat", limit=3))
+        ]
+        assert all("author" not in sa.inspect(article).unloaded for article, _ in rows)
+        assert {article.author.name for article, _ in rows if article.author} == {"Ann"}
+
+
+def test_paging_and_an_entity_found_by_a_subquery(library: Session) -> None:
+    everything = library.execute(Article.search("cat", limit=5)).all()
+    paged = [
+        row
+        for start in (0, 2, 4)
+        for row in library.execute(Article.search("cat", limit=5).limit(2).offset(start))
+    ]
+    assert paged == everything
+    found = Article.search("cat", limit=5).subquery()
+    article = aliased(Article, found)
+    by_year = library.scalars(sa.select(article).order_by(article.year.desc())).all()
+    assert [one.year for one in by_year] == [1995, 1994, 1993, 1992, 1991]
 
 
 def test_two_searches_fit_in_one_statement(library: Session) -> None:
