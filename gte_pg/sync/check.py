@@ -24,7 +24,7 @@ from gte_pg.declaration import (
     row_is_empty,
     trigger_names,
 )
-from gte_pg.sync.settings import looking_up
+from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import same_key, text_row
 
 _ROWS_PER_TRANSACTION = 1_000
@@ -118,7 +118,7 @@ def repair(connection: Connection, registered: Registered) -> int:
     mended = 0
     for start in range(0, len(broken), _ROWS_PER_TRANSACTION):
         values = {"keys": broken[start : start + _ROWS_PER_TRANSACTION]}
-        with looking_up(connection, **{WRITE_BACK_SETTING: declaration.name}):
+        with looking_up(connection, declaration, **{WRITE_BACK_SETTING: declaration.name}):
             for statement in statements:
                 mended += connection.execute(statement, values).rowcount
     return mended
@@ -139,6 +139,7 @@ def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
     # Rows that a policy hides must not count as right.
     with connection.transaction():
         connection.execute("SET LOCAL row_security = off")
+        lock_in_order(connection, declaration)
         return [key for (key,) in connection.execute(statement).fetchall()]
 
 

@@ -130,7 +130,7 @@ class Claims:
         walks = [self._newest, self._oldest]
         if self._count % _OLDEST_EVERY == 0:
             walks.reverse()
-        with walking(self._connection):
+        with walking(self._connection, self._registered.declaration):
             self._connection.execute(_LOCK, (_LOCK_CLASS | self._registered.id,))
             found = self._connection.execute(_TAKE_OVER, self._values).fetchone()
             if found is not None:

@@ -12,6 +12,7 @@ _SAMPLE_ROWS = 20_000
 
 _COUNT = sql.SQL("SELECT count(*) FROM {vectors} WHERE {sparse} IS NOT NULL")
 
+# Two workers may count at once: in the order of the keys they wait for each other, and do not deadlock.
 _REFRESH = sql.SQL("""
 INSERT INTO gte.key_frequency (embedding, key, rows)
 SELECT %(embedding)s, key, count(*) * %(scale)s::float8
@@ -19,6 +20,8 @@ FROM {vectors} AS d TABLESAMPLE SYSTEM (%(percent)s)
 CROSS JOIN LATERAL unnest(gte.sparse_keys({sparse}, %(step)s::real)) AS key
 GROUP BY key
 HAVING count(*) > 1
+ORDER BY key
+ON CONFLICT (embedding, key) DO UPDATE SET rows = excluded.rows
 """)
 
 

@@ -119,7 +119,7 @@ class Rows:
 
     def read(self, keys: list[str]) -> tuple[list[Text], list[Textless]]:
         """Return the present texts of the pending rows among these, and those without text."""
-        with looking_up(self._connection):
+        with looking_up(self._connection, self._declaration):
             rows = self._connection.execute(self._read, {"keys": keys}).fetchall()
         texts = [Text(*row) for row in rows if row[1] is not None]
         return texts, [Textless(key, version) for key, text, _, version in rows if text is None]
@@ -132,7 +132,7 @@ class Rows:
             "keys": [row.key for row in textless],
             "versions": [row.version for row in textless],
         }
-        with looking_up(self._connection, **self._writing_back()):
+        with looking_up(self._connection, self._declaration, **self._writing_back()):
             cleared = self._connection.execute(self._clear, values).rowcount
             if self._declaration.companion is not None:
                 cleared += self._connection.execute(self._delete_gone, values).rowcount
@@ -171,7 +171,7 @@ class Rows:
             # A model without token weights sends an empty array, which unnest pads with NULL.
             "sparse": sparse_array(encoded.sparse, start, stop, self._sparse_type.oid),
         }
-        with looking_up(self._connection, **self._writing_back()):
+        with looking_up(self._connection, self._declaration, **self._writing_back()):
             return self._connection.execute(self._write, values).rowcount
 
     def _writing_back(self) -> dict[str, str]:

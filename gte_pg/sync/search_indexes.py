@@ -79,5 +79,8 @@ def build_search_index(connection: Connection, registered: Registered, index: Se
 
 
 def update_statistics(connection: Connection, declaration: Declaration) -> None:
-    """Let Postgres look at a sample of the table: a search's plan depends on it. Takes about a second."""
-    connection.execute(sql.SQL("ANALYZE {}").format(declaration.vectors))
+    """Let Postgres look at a sample of the table: a search's plan depends on it. Takes about a second.
+
+    Where somebody else does so, or builds an index that waits for us, it is left to them.
+    """
+    connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psycopg import sql
+
 from gte_pg.database import Connection
+from gte_pg.declaration import Declaration
 
 # Rows that a policy hides would look as if they were done: an error instead. A crash of the server that
 # takes the last moment's commits with it leaves rows pending, which is nothing lost: no commit waits for
@@ -34,17 +37,30 @@ FROM unnest(%s::text[], %s::text[]) AS wanted (name, setting)
 
 
 @contextmanager
-def looking_up(connection: Connection, **settings: str) -> Iterator[None]:
+def looking_up(connection: Connection, declaration: Declaration, **settings: str) -> Iterator[None]:
     """Open a transaction in which rows are found by their key."""
     with _transaction(connection, _LOOK_UP_BY_KEY | settings):
+        lock_in_order(connection, declaration)
         yield
 
 
 @contextmanager
-def walking(connection: Connection) -> Iterator[None]:
+def walking(connection: Connection, declaration: Declaration) -> Iterator[None]:
     """Open a transaction in which pending rows are found in the order of their index."""
     with _transaction(connection, _WALK_INDEX):
+        lock_in_order(connection, declaration)
         yield
+
+
+def lock_in_order(connection: Connection, declaration: Declaration) -> None:
+    """Lock the user's table as any SELECT does, before a statement locks its companion and then it.
+
+    That is the order in which its triggers lock the two. The other way round, an application's TRUNCATE
+    and a worker could wait for each other, and Postgres might end the TRUNCATE.
+    """
+    if declaration.companion is not None:
+        lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
+        connection.execute(lock.format(declaration.relation))
 
 
 @contextmanager

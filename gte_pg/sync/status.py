@@ -10,6 +10,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_join
+from gte_pg.sync.settings import lock_in_order
 from gte_pg.sync.source import source_hash
 
 
@@ -67,7 +68,9 @@ def status(connection: Connection, registered: Registered) -> Status:
         join=key_join(declaration, "d", sql.Identifier("f", "key")),
         hash=source_hash(declaration),
     )
-    row = connection.execute(statement, {"embedding": registered.id}).fetchone()
+    with connection.transaction():
+        lock_in_order(connection, declaration)
+        row = connection.execute(statement, {"embedding": registered.id}).fetchone()
     assert row is not None
     return Status(*row)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -7,6 +9,7 @@ from click.testing import CliRunner
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import dense_index_name, token_index_name
+from gte_pg.sync.key_frequencies import refresh_key_frequencies
 from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
 from tests.tables import ARTICLES, add_embedding, drain
 
@@ -178,3 +181,24 @@ def test_key_frequencies_are_counted(connection: Connection, articles: Registere
     """).fetchall()
     assert sorted(counted) == sorted(true)
     assert counted
+
+
+def test_two_workers_may_count_the_keys_at_once(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    connection.execute("DELETE FROM gte.key_frequency")
+    with connect(dsn) as other, other.transaction():
+        refresh_key_frequencies(other, articles)
+        thread = threading.Thread(target=refresh_key_frequencies, args=(connection, articles))
+        thread.start()
+        # It waits for the first, which has counted the same keys.
+        thread.join(timeout=0.5)
+        assert thread.is_alive()
+    thread.join()
+    with connect(dsn) as other:
+        counted = other.execute("SELECT count(*), sum(rows) FROM gte.key_frequency").fetchone()
+        refresh_key_frequencies(other, articles)
+        again = other.execute("SELECT count(*), sum(rows) FROM gte.key_frequency").fetchone()
+    assert counted == again
+    assert counted != (0, None)

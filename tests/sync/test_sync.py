@@ -253,6 +253,23 @@ def test_a_worker_leaves_a_batch_that_another_has_taken_over(
     assert broken_rows(connection, long_texts.declaration) == 0
 
 
+def test_a_worker_and_a_truncate_do_not_wait_for_each_other(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    rounds: list[Round | None] = []
+    worker = Worker(connection, articles, encoder)
+    with connect(dsn) as application, application.transaction():
+        application.execute("LOCK TABLE articles IN ACCESS EXCLUSIVE MODE")
+        thread = threading.Thread(target=lambda: rounds.append(worker.round()))
+        thread.start()
+        thread.join(timeout=0.5)
+        assert thread.is_alive(), "it waits for the table, as any SELECT does"
+        application.execute("SET LOCAL lock_timeout = '30s'")
+        application.execute("TRUNCATE articles")
+    thread.join()
+    assert rounds == [None]
+
+
 def test_a_row_that_kills_workers_is_isolated(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
