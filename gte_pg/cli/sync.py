@@ -10,7 +10,8 @@ import click
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.print_sql import print_named
 from gte_pg.cli.progress import show
-from gte_pg.database import Connection, Registered, connect, load_all
+from gte_pg.database import Connection, Registered, connect, late_triggers, load_all
+from gte_pg.declaration import TRIGGER_PREFIX
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Limit, Team, count_broken, missing_triggers, sync_once, worker_statements
 from gte_pg.sync import repair as repair_rows
@@ -110,20 +111,28 @@ def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
 
 
 def _check(dsn: str, table: str | None) -> None:
-    broken = unguarded = 0
+    broken = unguarded = late = 0
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
             found = count_broken(connection, registered)
             missing = missing_triggers(connection, registered)
+            behind = late_triggers(connection, registered.declaration)
             names = {
                 "table": registered.declaration.written,
                 "embedding": registered.declaration.name,
             }
-            click.echo(json.dumps(names | {"broken": found, "missing_triggers": missing}))
+            results = {"broken": found, "missing_triggers": missing, "late_triggers": behind}
+            click.echo(json.dumps(names | results))
             broken += found
             unguarded += len(missing)
+            late += len(behind)
     if broken or unguarded:
         raise click.ClickException(
             f"{broken} rows are broken and {unguarded} triggers missing or disabled; "
             "gte-pg sync --repair mends them"
+        )
+    if late:
+        raise click.ClickException(
+            f"{late} triggers fire after gte-pg's and may change a text unseen; give them names that sort "
+            f"before {TRIGGER_PREFIX!r}: ALTER TRIGGER … ON … RENAME TO …"
         )

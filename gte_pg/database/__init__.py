@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gte_pg.database.connect import Connection, connect, connect_pooled, engine
 from gte_pg.database.embedded import start_embedded
+from gte_pg.database.late_triggers import late_triggers
 from gte_pg.database.registry import (
     Registered,
     change,
@@ -33,6 +34,7 @@ __all__ = [
     "find_table",
     "forget",
     "in_current_schema",
+    "late_triggers",
     "load",
     "load_all",
     "plain_connection",

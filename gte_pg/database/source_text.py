@@ -1,7 +1,8 @@
 """Whether the text of a row is the row's alone: the same for every session that makes it.
 
 A trigger makes it in the application's session, a worker in its own. Text that depends on settings,
-such as that of a date, would be another in each, and its vector never right in both.
+such as that of a date or of a function that the search path finds, would be another in each, and its
+vector never right in both.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from psycopg import sql
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gte_pg.database.statements import run
-from gte_pg.declaration import Declaration, row_text
+from gte_pg.database.late_triggers import late_triggers
+from gte_pg.database.statements import plain_connection, run
+from gte_pg.declaration import TRIGGER_PREFIX, Declaration, row_text
 from gte_pg.errors import DeclarationError
 
 # The text of an enum's value is its label, which changes only by ALTER TYPE.
@@ -24,10 +26,12 @@ WHERE a.attrelid = %(table)s::regclass AND a.attname = ANY (%(source)s) AND NOT 
 
 _TRIAL = "gte_pg_text"
 
-# What a generated column takes is what a trigger can rely on: immutable, of this row alone.
+# What a generated column takes is what a trigger can rely on: immutable, of this row alone, and here of
+# no other column than those in braces, which are the ones that are watched.
 _CREATE_TRIAL = sql.SQL(
-    "CREATE TEMPORARY TABLE {trial} (LIKE {table}, {text} text GENERATED ALWAYS AS ({expression}) STORED)"
+    "CREATE TEMPORARY TABLE {trial} AS SELECT {source} FROM {table} WITH NO DATA"
 )
+_TRY = sql.SQL("ALTER TABLE {trial} ADD {text} text GENERATED ALWAYS AS ({expression}) STORED")
 
 
 def check_source_text(connection: Connection, declaration: Declaration) -> None:
@@ -49,6 +53,12 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
                 "session that reads it. Use a column of text, or an expression that does not: "
                 f"extract(year from {{{column}}})::int::text, say"
             )
+    if late := late_triggers(plain_connection(connection), declaration):
+        raise DeclarationError(
+            f"{', '.join(late)} may change the text when gte-pg's triggers have looked at it: triggers "
+            f"fire in the order of their names, and gte-pg's begin with {TRIGGER_PREFIX!r}. Rename it: "
+            "ALTER TRIGGER … ON … RENAME TO …"
+        )
     if declaration.expression is not None:
         _try_expression(connection, declaration)
 
@@ -56,20 +66,24 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
 def _try_expression(connection: Connection, declaration: Declaration) -> None:
     savepoint = connection.begin_nested()
     try:
+        trial = sql.Identifier(_TRIAL)
+        source = sql.SQL(", ").join(map(sql.Identifier, declaration.source))
         run(
             connection,
-            _CREATE_TRIAL.format(
-                trial=sql.Identifier(_TRIAL),
-                table=declaration.relation,
-                text=sql.Identifier(_TRIAL),
-                expression=row_text(declaration, _TRIAL),
-            ),
+            _CREATE_TRIAL.format(trial=trial, source=source, table=declaration.relation),
+        )
+        # As in a trigger.
+        connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
+        run(
+            connection,
+            _TRY.format(trial=trial, text=trial, expression=row_text(declaration, _TRIAL)),
         )
     except DBAPIError as error:
         raise DeclarationError(
             f"the expression {declaration.expression!r} cannot be the text of "
             f"{declaration.relation.as_string()}: {str(error.orig).splitlines()[0]}. It is an immutable "
-            "SQL expression on columns of the row: {title} || ' ' || {year}::text"
+            "SQL expression on columns of the row: {title} || ' ' || {year}::text. What is not Postgres' "
+            "own is named with its schema: public.unaccented({title})"
         ) from error
     finally:
         savepoint.rollback()

@@ -38,8 +38,10 @@ from gte_pg.declaration.text import (
     text_hash,
     written_text,
 )
+from gte_pg.declaration.trigger import TRIGGER_PREFIX
 
 __all__ = [
+    "TRIGGER_PREFIX",
     "WRITE_BACK_SETTING",
     "Declaration",
     "KeyColumn",

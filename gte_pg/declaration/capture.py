@@ -18,7 +18,7 @@ from gte_pg.declaration.companion_capture import (
 )
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.names import object_name
-from gte_pg.declaration.row_capture import row_capture_functions, row_capture_triggers
+from gte_pg.declaration.row_capture import row_capture_function, row_capture_triggers
 from gte_pg.declaration.trigger import Trigger, drop_triggers
 
 _NEWEST_POSTGRES = 18
@@ -31,14 +31,12 @@ def create_capture(declaration: Declaration, *, postgres: int) -> list[sql.Compo
     """
     parts = [*filter(None, (declaration.schema,)), declaration.table, declaration.name]
     function = sql.Identifier("gte", object_name(*parts, "capture"))
-    guard = sql.Identifier("gte", object_name(*parts, "guard"))
     if declaration.layout == "companion":
         statements = companion_capture_functions(declaration, function, postgres)
     else:
-        statements = row_capture_functions(declaration, function, guard)
+        statements = [row_capture_function(declaration, function, postgres)]
     for trigger in _triggers(declaration, postgres):
-        called = guard if trigger.name == "guard" else function
-        statements += trigger.create(declaration, called)
+        statements += trigger.create(declaration, function)
     return statements
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.text import row_is_empty
-from gte_pg.declaration.trigger import Trigger, source_changed
+from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
@@ -22,8 +22,9 @@ from gte_pg.declaration.trigger import Trigger, source_changed
 # text, and a worker finds out which rows have none.
 _FUNCTION = sql.SQL("""\
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-DECLARE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
+
+_BODY = sql.SQL("""DECLARE
     due timestamptz := now();
     keep boolean := false;
     moved boolean := false;
@@ -69,8 +70,7 @@ BEGIN
         {pending} = CASE WHEN due IS NOT NULL THEN coalesce(v.{pending}, due) END,
         {version} = v.{version} + 1;
     RETURN NULL;
-END
-$body$""")
+END""")
 
 _REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
 
@@ -90,8 +90,7 @@ def companion_capture_functions(
     is_taken = "SELECT EXISTS (SELECT FROM %s AS r WHERE {})".replace(
         "{}", sql.SQL(" AND ").join(same).as_string().replace("%", "%%")
     )
-    body = _FUNCTION.format(
-        function=function,
+    body = _BODY.format(
         vectors=declaration.vectors,
         empty=row_is_empty(declaration, "new"),
         changed=source_changed(declaration, postgres),
@@ -108,7 +107,10 @@ def companion_capture_functions(
         pending=sql.Identifier(declaration.pending_column),
         version=sql.Identifier(declaration.version_column),
     )
-    return [body, _REVOKE.format(function)]
+    return [
+        _FUNCTION.format(function=function, body=function_body(body)),
+        _REVOKE.format(function),
+    ]
 
 
 def companion_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:

@@ -1,19 +1,17 @@
 """Capture where the vectors are on the row: BEFORE triggers that mend a row before it is stored.
 
-Four watch for a row that would break the invariant (INSERT and UPDATE, with text and without) and one
-function mends it: it empties the vector and sets `pending`. Nobody can store a stale vector: not a
-slow worker, not an application that writes its own, not a copied row.
+One function mends it: vectors that are not the text's are emptied and the row is marked `pending`.
+Nobody can store a stale vector: not a slow worker, not an application that writes its own, not a
+copied row. Three triggers call it, each where it might have something to do, so that an INSERT of text
+and an UPDATE of other columns pay for one short condition: what a single statement pays for a condition
+is its parsing.
 
-A fifth, `restore`, keeps the write-back from changing anything else: an application's own trigger that
-stamps `updated_at` on every UPDATE has fired by then, and its work is undone.
+The conditions name every column, so Postgres follows a renamed source column. The function knows it by
+the name that it had: from then on every row it is called for counts as changed, and a worker says that
+the column is gone.
 
-What a single-row statement pays for a trigger is the parsing of its condition, so those on UPDATE are
-for statements that name a source or a column of the embedding. A trigger of the application may change
-the text all the same: the `guard` looks at every updated row when all is done, and has such a row
-looked at by the others.
-
-The conditions name every column, so Postgres follows a renamed source column; the functions' bodies
-name only the embedding's own.
+A write-back changes nothing but the embedding's columns: an application's own trigger that stamps
+`updated_at` on every UPDATE has fired by then, and its work is undone.
 """
 
 from __future__ import annotations
@@ -22,126 +20,95 @@ from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.text import row_hash, row_is_empty
-from gte_pg.declaration.trigger import Trigger, source_changed
+from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 
 # The transaction-local setting under which a worker writes vectors back. Its value is the embedding's
 # name, so that two embeddings of one table do not undo each other's.
 WRITE_BACK_SETTING = "gte.write_back"
 
 _FUNCTION = sql.SQL("""\
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $body$
-DECLARE
-    given record := NEW;
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS {body}""")
+
+_BODY = sql.SQL("""DECLARE
+    given record;
+    filled integer := {filled};
+    due timestamptz := now();
 BEGIN
-    IF TG_ARGV[0] = 'restore' THEN
+    IF TG_OP = 'UPDATE' AND current_setting({write_back}, true) = {name} THEN
+        given := NEW;
         NEW := OLD;
         {take}
-{keep}    ELSE
-        {clear}
-        NEW.{pending} := CASE TG_ARGV[0] WHEN 'due' THEN now() END;
     END IF;
+    BEGIN
+        IF {empty} THEN
+            due := NULL;
+        ELSIF filled = 0 AND {pending} IS NOT NULL
+            OR filled = {all} AND {not_known_to_differ}{stored_hash} = {hash} THEN
+            RETURN NEW;
+        END IF;
+    EXCEPTION WHEN undefined_column THEN
+        NULL;
+    END;
+{keep}    {clear}
+    {pending} := due;
     RETURN NEW;
-END
-$body$""")
+END""")
 
 # The vector of the old text stays, marked, unless somebody has touched it.
 _KEEP = sql.SQL("""\
-    ELSIF TG_OP = 'UPDATE' AND TG_ARGV[0] = 'due' AND {filled} = {all} AND NEW.{hash} = OLD.{hash} THEN
-        NEW.{pending} := coalesce(OLD.{pending}, now());
+    IF TG_OP = 'UPDATE' AND due IS NOT NULL AND filled = {all} AND {stored_hash} = OLD.{hash_column} THEN
+        {pending} := coalesce(OLD.{pending_column}, due);
+        RETURN NEW;
+    END IF;
 """)
 
-# It runs with its owner's rights: the application's role may have none on the embedding's columns.
-_GUARD = sql.SQL("""\
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-BEGIN
-    EXECUTE (
-        SELECT format({touch}, TG_RELID::regclass,
-                      string_agg(format('%1$I = ($1).%1$I', a.attname), ' AND '))
-        FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-        WHERE i.indrelid = TG_RELID AND i.indisprimary
-    ) USING NEW;
-    RETURN NULL;
-END
-$body$""")
+# The hash of other text is another one, which need not be computed to be told apart.
+_NOT_KNOWN_TO_DIFFER = sql.SQL(
+    "({stored_hash} IS DISTINCT FROM OLD.{hash_column} OR NOT ({changed})) AND "
+)
 
 
-def row_capture_functions(
-    declaration: Declaration, function: sql.Identifier, guard: sql.Identifier
-) -> list[sql.Composed]:
+def row_capture_function(
+    declaration: Declaration, function: sql.Identifier, postgres: int
+) -> sql.Composed:
     def assign(columns: tuple[str, ...], value: str) -> sql.Composed:
         template = sql.SQL(f"NEW.{{column}} := {value};")
         lines = [template.format(column=sql.Identifier(column)) for column in columns]
         return sql.SQL("\n        ").join(lines)
 
-    terms = _terms(declaration)
-    pending = sql.Identifier(declaration.pending_column)
-    stored_hash = sql.Identifier(declaration.hash_column)
-    keeps = declaration.on_change == "keep"
-    keep = _KEEP.format(filled=terms["filled"], all=terms["all"], hash=stored_hash, pending=pending)
-    # Whoever names a column of the embedding has the row looked at.
-    touch = sql.SQL("{} = now()").format(pending)
-    if not keeps:
-        touch = sql.SQL("{} = NULL").format(stored_hash)
-    touch_row = sql.SQL("UPDATE %s SET {} WHERE %s").format(
-        sql.SQL(touch.as_string().replace("%", "%%"))
+    nothing: sql.Composable = sql.SQL("")
+    terms = _terms(declaration) | {
+        "hash_column": sql.Identifier(declaration.hash_column),
+        "pending_column": sql.Identifier(declaration.pending_column),
+        "changed": source_changed(declaration, postgres),
+    }
+    # Of several columns other values may well make the same text.
+    column_is_text = (declaration.template, declaration.expression) == (None, None) and len(
+        declaration.source
+    ) == 1
+    body = _BODY.format(
+        write_back=sql.Literal(WRITE_BACK_SETTING),
+        name=sql.Literal(declaration.name),
+        take=assign(declaration.columns, "given.{column}"),
+        keep=_KEEP.format(**terms) if declaration.on_change == "keep" else nothing,
+        not_known_to_differ=_NOT_KNOWN_TO_DIFFER.format(**terms) if column_is_text else nothing,
+        clear=assign(declaration.vector_columns, "NULL"),
+        hash=row_hash(declaration, "new"),
+        **terms,
     )
-    return [
-        _FUNCTION.format(
-            function=function,
-            take=assign(declaration.columns, "given.{column}"),
-            keep=keep if keeps else sql.SQL(""),
-            clear=assign(declaration.vector_columns, "NULL"),
-            pending=pending,
-        ),
-        _GUARD.format(
-            function=guard,
-            touch=sql.Literal(touch_row.as_string()),
-        ),
-    ]
+    return _FUNCTION.format(function=function, body=function_body(body))
 
 
 def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:
-    """Return the triggers; in each condition what is cheap stands first.
-
-    On INSERT the common row has text, no vector and the default `pending`: no hash is computed.
-    On UPDATE of other columns of a finished row the sources are compared and nothing is hashed.
-    """
-    terms = _terms(declaration) | {"changed": source_changed(declaration, postgres)}
-    broken = sql.SQL(
-        "NOT ({filled} = 0 AND {pending} IS NOT NULL)\n"
-        "    AND NOT {empty}\n"
-        "    AND ({filled} <> {all} OR {new_hash} IS DISTINCT FROM {hash})"
-    ).format(**terms)
-    unmarked = sql.SQL("")
-    if declaration.on_change == "keep":
-        unmarked = sql.SQL("\n     OR {pending} IS NULL AND {old_pending} IS NOT NULL")
-    touched = sql.SQL(
-        "({changed}\n"
-        "     OR {new_hash} IS DISTINCT FROM {old_hash}\n"
-        "     OR {filled} NOT IN (0, {all})\n"
-        "     OR {new_hash} IS NULL AND {pending} IS NULL{unmarked})\n    AND "
-    ).format(**terms, unmarked=unmarked.format(**terms))
-    needless = sql.SQL("{empty} AND ({filled} > 0 OR {pending} IS NOT NULL)").format(**terms)
-    writing_back = sql.SQL("current_setting({}, true) = {}").format(
-        sql.Literal(WRITE_BACK_SETTING), sql.Literal(declaration.name)
-    )
-    unseen = sql.SQL(
-        "{pending} IS NULL AND {new_hash} IS NOT DISTINCT FROM {old_hash} AND ({changed})"
-    ).format(**terms)
-    if (declaration.template, declaration.expression) != (None, None):
-        # Other values may well make the same text.
-        unseen += sql.SQL(" AND {hash} IS DISTINCT FROM {new_hash}").format(**terms)
-    own = declaration.columns
-    named = (*declaration.source, *own)
+    """Return the triggers, in the order in which they fire."""
+    # The common row has text, no vector, and is pending by default.
+    uncommon = sql.SQL("{filled} > 0 OR {pending} IS NULL OR {empty}").format(**_terms(declaration))
     return [
-        Trigger("insert_due", "BEFORE", "INSERT", broken, ("due",)),
-        Trigger("insert_empty", "BEFORE", "INSERT", needless, ("empty",)),
-        # What it restores is then checked like any other row.
-        Trigger("restore", "BEFORE", "UPDATE", writing_back, ("restore",), own),
-        Trigger("update_due", "BEFORE", "UPDATE", touched + broken, ("due",), named),
-        Trigger("update_empty", "BEFORE", "UPDATE", needless, ("empty",), named),
-        Trigger("guard", "AFTER", "UPDATE", unseen),
+        Trigger("insert", "BEFORE", "INSERT", uncommon),
+        Trigger("touched", "BEFORE", "UPDATE", columns=declaration.columns),
+        # By whomever: also by a trigger of the application's, in a statement that does not name it.
+        Trigger("update", "BEFORE", "UPDATE", source_changed(declaration, postgres)),
     ]
 
 
@@ -153,9 +120,6 @@ def _terms(declaration: Declaration) -> dict[str, sql.Composable]:
         "filled": filled,
         "all": sql.Literal(len(declaration.vector_columns)),
         "pending": sql.Identifier("new", declaration.pending_column),
-        "old_pending": sql.Identifier("old", declaration.pending_column),
-        "new_hash": sql.Identifier("new", declaration.hash_column),
-        "old_hash": sql.Identifier("old", declaration.hash_column),
-        "hash": row_hash(declaration, "new"),
+        "stored_hash": sql.Identifier("new", declaration.hash_column),
         "empty": row_is_empty(declaration, "new"),
     }

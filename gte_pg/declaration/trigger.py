@@ -10,19 +10,21 @@ from psycopg import sql
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.names import object_name
 
+# `~` sorts last, so that an application's own BEFORE trigger may still change the text.
+TRIGGER_PREFIX = "~gte"
+
 # From this version on Postgres tells without reading it whether an out-of-line value is unchanged.
 _POSTGRES_WITH_TOAST_IDS = 17
 
 _CHANGED = sql.SQL('{old}::text COLLATE "C" IS DISTINCT FROM {new}::text')
 
 _CHANGED_TOASTED = sql.SQL("""\
-((pg_column_toast_chunk_id({old}) IS NULL
-      OR pg_column_toast_chunk_id({old}) IS DISTINCT FROM pg_column_toast_chunk_id({new}))
+((pg_column_toast_chunk_id({old}) = pg_column_toast_chunk_id({new})) IS NOT TRUE
      AND {old}::text COLLATE "C" IS DISTINCT FROM {new}::text)""")
 
 _CREATE = sql.SQL("""\
 CREATE TRIGGER {trigger} {timing} {event}{columns} ON {relation}
-FOR EACH {level}{condition} EXECUTE FUNCTION {function}({arguments})""")
+FOR EACH {level}{condition} EXECUTE FUNCTION {function}()""")
 
 _ENABLE = sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}")
 
@@ -47,16 +49,14 @@ $drop$""")
 class Trigger:
     """`columns` are those that an UPDATE must name for the trigger to be looked at at all.
 
-    `name` decides the order in which triggers of one event fire: the order of the alphabet. `~` sorts
-    last, so that an application's own BEFORE trigger may still change the text. ENABLE ALWAYS lets it
-    fire for rows that logical replication applies.
+    Triggers of one event fire in the order of their names. ENABLE ALWAYS lets it fire for rows that
+    logical replication applies.
     """
 
     name: str
     timing: Literal["BEFORE", "AFTER"]
     event: Literal["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
     condition: sql.Composed | None = None
-    arguments: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
 
     @property
@@ -64,7 +64,7 @@ class Trigger:
         return "STATEMENT" if self.event == "TRUNCATE" else "ROW"
 
     def written_name(self, declaration: Declaration) -> str:
-        return object_name("~gte", declaration.name, self.name)
+        return object_name(TRIGGER_PREFIX, declaration.name, self.name)
 
     def create(self, declaration: Declaration, function: sql.Identifier) -> list[sql.Composed]:
         name = sql.Identifier(self.written_name(declaration))
@@ -81,7 +81,6 @@ class Trigger:
                 level=sql.SQL(self.level),
                 condition=when,
                 function=function,
-                arguments=sql.SQL(", ").join(map(sql.Literal, self.arguments)),
             ),
             _ENABLE.format(declaration.relation, name),
         ]
@@ -103,6 +102,14 @@ def drop_triggers(declaration: Declaration, triggers: list[Trigger]) -> sql.Comp
             drop.format(sql.Identifier(name), declaration.relation) for name in names
         ),
     )
+
+
+def function_body(body: sql.Composed) -> sql.SQL:
+    """Quote a function's body: readable, and whatever a template or an expression has in it."""
+    written, tag = body.as_string(), "body"
+    while f"${tag}$" in written:
+        tag += "_"
+    return sql.SQL(f"${tag}$\n{written}\n${tag}$")
 
 
 def source_changed(declaration: Declaration, postgres: int) -> sql.Composed:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import cast
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Layout, trigger_names
+from gte_pg.errors import DeclarationError
 from gte_pg.sync import count_broken, missing_triggers, repair, status
 from tests.tables import ARTICLES, add_embedding, drain
 
@@ -97,6 +99,30 @@ def test_triggers_that_are_gone_or_off_are_found_and_made_anew(
     assert missing_triggers(connection, articles) == []
     connection.execute("UPDATE articles SET title = 'x'")
     assert status(connection, articles).pending == 10
+
+
+@pytest.mark.parametrize("name", ["~zz", "überschrift"])
+def test_a_trigger_that_fires_after_ours_is_refused_and_found(
+    dsn: str, connection: Connection, articles: Registered, layout: Layout, name: str
+) -> None:
+    connection.execute(
+        f"""
+        CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN NEW.title := upper(NEW.title); RETURN NEW; END';
+        CREATE TRIGGER "{name}" BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION shout();
+    """.encode()
+    )
+    late = [f"{name} on articles"] if layout == "columns" else []
+    checked = CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn])
+    assert json.loads(checked.stdout)["late_triggers"] == late
+    assert (checked.exit_code, "ALTER TRIGGER" in checked.stderr) == (len(late), bool(late))
+    model = articles.declaration.model
+    if late:
+        with pytest.raises(DeclarationError, match=f"{name} on articles may change the text"):
+            add_embedding(dsn, connection, "articles", ("title",), model, name="titles")
+    connection.execute(f'ALTER TRIGGER "{name}" ON articles RENAME TO shout'.encode())
+    assert CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn]).exit_code == 0
+    add_embedding(dsn, connection, "articles", ("title",), model, name="titles", layout=layout)
 
 
 def test_a_partition_is_guarded_like_its_table(

@@ -55,6 +55,21 @@ def test_the_text_is_what_was_asked_for(
     assert broken_rows(connection, declaration) == 0
 
 
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_a_template_may_hold_anything(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute("CREATE TABLE people (id int PRIMARY KEY, name text)")
+    template = "$body$ $body_$ 100 % 'of' \\n {{{name}}} -- /* ;"
+    registered = add_embedding(
+        dsn, connection, "people", (), model, template=template, layout=layout
+    )
+    connection.execute("INSERT INTO people VALUES (1, 'Ada'), (2, NULL)")
+    connection.execute("UPDATE people SET name = name || ' Lovelace'")
+    assert drain(connection, registered).encoded == 1
+    assert broken_rows(connection, registered.declaration) == 0
+
+
 @pytest.mark.parametrize(
     ("written", "message"),
     [
@@ -67,7 +82,9 @@ def test_the_text_is_what_was_asked_for(
         ({"expression": "{title} ||"}, "syntax error"),
         ({"expression": "(SELECT min({title}) FROM people)"}, "subquery"),
         ({"expression": "{title}) STORED, x text DEFAULT ("}, "syntax error"),
+        ({"expression": "shout({title})"}, r"shout\(text\) does not exist.*with its schema"),
         ({"expression": "title"}, "names no column"),
+        ({"expression": "{title} || id::text"}, 'column "id" does not exist'),
         ({"expression": "{titel}"}, "has no column 'titel'"),
         ({"template": "{title} {titel}"}, "has no column 'titel'"),
     ],
@@ -77,7 +94,8 @@ def test_text_that_is_not_the_rows_alone_is_refused(
 ) -> None:
     connection.execute(
         "CREATE TABLE people (id int PRIMARY KEY, title text, born date, "
-        "upper text GENERATED ALWAYS AS (upper(title)) STORED)"
+        "upper text GENERATED ALWAYS AS (upper(title)) STORED);"
+        "CREATE FUNCTION shout(text) RETURNS text IMMUTABLE RETURN upper($1) || '!'"
     )
     asked: dict[str, Any] = {"source": (), "model": model} | written
     with pytest.raises(DeclarationError, match=message):
@@ -109,3 +127,24 @@ def test_an_expression_may_say_what_a_date_is_called(
     assert connection.execute(
         "SELECT embedding IS NOT NULL, moods IS NULL FROM people"
     ).fetchall() == [(True, True)]
+
+
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_an_expression_may_call_a_function_of_the_application_s(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute("CREATE TABLE people (id int PRIMARY KEY, name text)")
+    connection.execute(
+        "CREATE FUNCTION shout(text) RETURNS text IMMUTABLE RETURN nullif(upper($1) || '!', '!')"
+    )
+    registered = add_embedding(
+        dsn, connection, "people", (), model, expression="public.shout({name})", layout=layout
+    )
+    connection.execute("SET search_path = pg_temp")
+    connection.execute("INSERT INTO public.people VALUES (1, 'Ada'), (2, ''), (3, NULL)")
+    connection.execute("UPDATE public.people SET name = 'Grace' WHERE id = 1")
+    connection.execute("RESET search_path")
+    assert drain(connection, registered).encoded == 1
+    assert broken_rows(connection, registered.declaration) == 0
+    connection.execute("UPDATE people SET name = 'grace' WHERE id = 1")
+    assert drain(connection, registered).encoded == (1 if layout == "companion" else 0)
