@@ -20,7 +20,8 @@ _MOST_ERRORS = 5
 def status(table: str | None, as_json: bool, dsn: str) -> None:
     """Show for every embedding how many rows are encoded, pending and failed, and since when.
 
-    Rows that failed are listed with their errors: SELECT * FROM gte.failures has them all.
+    Of tables of more than a million rows the pending ones are counted and all rows estimated. Rows that
+    failed are listed with their errors: SELECT * FROM gte.failures has them all.
     """
     with connect(dsn) as connection:
         for registered in load_all(connection, table):
@@ -49,7 +50,8 @@ def _summary(found: Status) -> str:
     pending = f"{found.pending:,} pending"
     if found.oldest_pending_seconds is not None:
         pending += f" (the oldest for {_age(found.oldest_pending_seconds)})"
-    parts = [f"{found.rows:,} rows", f"{found.encoded:,} encoded", pending]
+    about = "about " if found.estimated else ""
+    parts = [f"{about}{found.rows:,} rows", f"{about}{found.encoded:,} encoded", pending]
     if found.failed:
         parts.append(f"{found.failed:,} failed")
     if found.parked:

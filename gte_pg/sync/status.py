@@ -18,8 +18,10 @@ from gte_pg.sync.source import source_hash
 class Status:
     """Rows of one embedding. `failed` and `parked` rows are among the pending ones.
 
-    `oldest_pending_seconds` is None when nothing is pending, or for rows from before the embedding.
-    `rows_per_second` is what all workers together have encoded in the last five minutes.
+    Of a table of more than a million rows `rows` is the planner's estimate, and `encoded` those of them
+    that are not pending, with text or without: then `estimated` is true. `oldest_pending_seconds` is
+    None when nothing is pending, or for rows from before the embedding. `rows_per_second` is what all
+    workers together have encoded in the last five minutes.
     """
 
     rows: int
@@ -29,15 +31,29 @@ class Status:
     parked: int
     oldest_pending_seconds: float | None
     rows_per_second: float
+    estimated: bool
 
+
+# A table of more rows is not read: whoever watches over it asks often.
+_MOST_ROWS_COUNTED = 1_000_000
+
+_PLAN = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {vectors} AS d")
+
+_COUNTED = sql.SQL("""
+    SELECT count(*) AS rows,
+           count(*) FILTER (WHERE {hash_column} IS NOT NULL AND {pending} IS NULL) AS encoded
+    FROM {vectors} AS d""")
+
+_ESTIMATED = sql.SQL("""
+    SELECT {planned}::bigint AS rows, greatest(0, {planned} - pending) AS encoded FROM due""")
 
 # A failure counts while the row still has the text that failed.
 _STATUS = sql.SQL("""
-WITH counted AS (
-    SELECT count(*) AS rows, count(*) FILTER (WHERE {hash_column} IS NOT NULL AND {pending} IS NULL)
-           AS encoded, count({pending}) AS pending,
+WITH due AS (
+    SELECT count(*) AS pending,
            extract(epoch FROM now() - min({pending}) FILTER (WHERE isfinite({pending})))::float8 AS oldest
-    FROM {vectors} AS d
+    FROM {vectors} AS d WHERE {pending} IS NOT NULL
+), counted AS ({counted}
 ), failed AS (
     SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
     FROM gte.failure AS f JOIN {vectors} AS d ON {join}
@@ -47,7 +63,7 @@ WITH counted AS (
     SELECT coalesce(sum(rows) / extract(epoch FROM now() - min(minute)), 0)::float8 AS rate
     FROM gte.throughput WHERE embedding = %(embedding)s AND minute > now() - interval '5 minutes'
 )
-SELECT rows, encoded, pending, failed, parked, oldest, rate FROM counted, failed, speed
+SELECT rows, encoded, pending, failed, parked, oldest, rate FROM counted, due, failed, speed
 """)
 
 _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT NULL")
@@ -58,21 +74,29 @@ _PENDING_SINCE = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pendi
 
 
 def status(connection: Connection, registered: Registered) -> Status:
-    """Count the rows of an embedding; reads the whole table that holds the vectors."""
+    """Count the rows of an embedding: the pending ones by their index, all of them up to a million."""
     declaration = registered.declaration
-    statement = fill(
-        _STATUS,
-        hash_column=sql.Identifier("d", declaration.hash_column),
-        pending=_pending(registered),
-        vectors=declaration.vectors,
-        join=key_join(declaration, "d", sql.Identifier("f", "key")),
-        hash=source_hash(declaration),
-    )
+    names = {
+        "hash_column": sql.Identifier("d", declaration.hash_column),
+        "pending": _pending(registered),
+        "vectors": declaration.vectors,
+    }
     with connection.transaction():
         lock_in_order(connection, declaration)
+        ((plan,),) = connection.execute(_PLAN.format(**names)).fetchall()
+        planned = plan[0]["Plan"]["Plan Rows"]
+        estimated = planned > _MOST_ROWS_COUNTED
+        counted = _ESTIMATED if estimated else _COUNTED
+        statement = fill(
+            _STATUS,
+            **names,
+            counted=counted.format(**names, planned=sql.Literal(planned)),
+            join=key_join(declaration, "d", sql.Identifier("f", "key")),
+            hash=source_hash(declaration),
+        )
         row = connection.execute(statement, {"embedding": registered.id}).fetchone()
     assert row is not None
-    return Status(*row)
+    return Status(*row, estimated)
 
 
 def count_pending(connection: Connection, registered: Registered) -> int:

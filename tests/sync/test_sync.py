@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -289,6 +290,19 @@ def test_a_row_that_kills_workers_is_isolated(
             continue
     found = status(connection, articles)
     assert (found.encoded, found.parked) == (19, 1)
+
+
+def test_a_table_of_millions_of_rows_is_not_read_to_know_how_far_it_is(
+    connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain(connection, articles)
+    connection.execute("INSERT INTO articles VALUES (21, 'pending'), (22, NULL)")
+    connection.execute(f"ANALYZE {vectors_of(articles)}".encode())
+    exact = status(connection, articles)
+    assert (exact.rows, exact.encoded, exact.pending, exact.estimated) == (22, 20, 1, False)
+    monkeypatch.setattr(sys.modules["gte_pg.sync.status"], "_MOST_ROWS_COUNTED", 21)
+    found = status(connection, articles)
+    assert (found.rows, found.encoded, found.pending, found.estimated) == (22, 21, 1, True)
 
 
 def test_fresh_rows_go_before_the_backfill_and_do_not_starve_it(
