@@ -41,11 +41,13 @@ _PLAN = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {vectors} AS d")
 
 _COUNTED = sql.SQL("""
     SELECT count(*) AS rows,
-           count(*) FILTER (WHERE {hash_column} IS NOT NULL AND {pending} IS NULL) AS encoded
+           count(*) FILTER (WHERE {hash_column} IS NOT NULL AND {pending} IS NULL) AS encoded,
+           false AS estimated
     FROM {vectors} AS d""")
 
 _ESTIMATED = sql.SQL("""
-    SELECT {planned}::bigint AS rows, greatest(0, {planned} - pending) AS encoded FROM due""")
+    SELECT {planned}::bigint AS rows, greatest(0, {planned} - pending) AS encoded, true AS estimated
+    FROM due""")
 
 # A failure counts while the row still has the text that failed.
 _STATUS = sql.SQL("""
@@ -63,7 +65,7 @@ WITH due AS (
     SELECT coalesce(sum(rows) / extract(epoch FROM now() - min(minute)), 0)::float8 AS rate
     FROM gte.throughput WHERE embedding = %(embedding)s AND minute > now() - interval '5 minutes'
 )
-SELECT rows, encoded, pending, failed, parked, oldest, rate FROM counted, due, failed, speed
+SELECT rows, encoded, pending, failed, parked, oldest, rate, estimated FROM counted, due, failed, speed
 """)
 
 _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT NULL")
@@ -85,8 +87,7 @@ def status(connection: Connection, registered: Registered) -> Status:
         lock_in_order(connection, declaration)
         ((plan,),) = connection.execute(_PLAN.format(**names)).fetchall()
         planned = plan[0]["Plan"]["Plan Rows"]
-        estimated = planned > _MOST_ROWS_COUNTED
-        counted = _ESTIMATED if estimated else _COUNTED
+        counted = _COUNTED if planned <= _MOST_ROWS_COUNTED else _ESTIMATED
         statement = fill(
             _STATUS,
             **names,
@@ -96,7 +97,7 @@ def status(connection: Connection, registered: Registered) -> Status:
         )
         row = connection.execute(statement, {"embedding": registered.id}).fetchone()
     assert row is not None
-    return Status(*row, estimated)
+    return Status(*row)
 
 
 def count_pending(connection: Connection, registered: Registered) -> int:
