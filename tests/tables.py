@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from psycopg.conninfo import make_conninfo
@@ -12,6 +14,7 @@ from gte_pg.database import (
     Connection,
     Registered,
     check_source_text,
+    connect,
     engine,
     ensure_schema,
     find_table,
@@ -81,6 +84,25 @@ def dsn_of(connection: Connection) -> str:
     """Return the DSN of a connection, its password with it."""
     given = connection.info.get_parameters() | {"password": connection.info.password or None}
     return make_conninfo("", **given)
+
+
+@contextmanager
+def index_being_built(connection: Connection, table: str) -> Iterator[None]:
+    """Have somebody else build an index of the table all the while."""
+    with connect(dsn_of(connection)) as old, connect(dsn_of(connection)) as builder:
+        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT")  # its snapshot is what CREATE INDEX CONCURRENTLY waits for
+        statement = f"CREATE INDEX CONCURRENTLY somebody_s ON {table} (id)".encode()
+        thread = threading.Thread(target=builder.execute, args=(statement,))
+        thread.start()
+        begun = "SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for%'"
+        while not connection.execute(begun).fetchall():
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            old.rollback()
+            thread.join()
 
 
 def broken_rows(connection: Connection, declaration: Declaration) -> int:

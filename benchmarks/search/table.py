@@ -25,7 +25,7 @@ from gte_pg.database.binary import adapt_binary_arrays, sparse_array, vector_arr
 from gte_pg.declaration import Declaration, Layout, Storage
 from gte_pg.install import add_statements
 from gte_pg.sync.key_frequencies import refresh_key_frequencies
-from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
+from gte_pg.sync.indexes import build_index, missing_search_indexes
 
 _CHUNK = 2_000
 
@@ -66,7 +66,7 @@ def make_table(
         seconds = {}
         for index in missing_search_indexes(connection, declaration):
             started = time.perf_counter()
-            build_search_index(connection, registered, index)
+            build_index(connection, registered, index)
             seconds[index.name] = time.perf_counter() - started
         refresh_key_frequencies(connection, registered)
         # CREATE TABLE leaves no visibility map, and an autovacuum would come into the measurement.

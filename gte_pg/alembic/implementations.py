@@ -29,15 +29,16 @@ from gte_pg.database import (
     run,
 )
 from gte_pg.database.connect import find_vector_types
-from gte_pg.declaration import Declaration, drop_capture, index_names, search_indexes
+from gte_pg.declaration import Declaration, drop_capture, index_names
 from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.install import (
     add_statements,
     alter_statements,
+    create_indexes,
     prepare_database,
     remove_statements,
 )
-from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
+from gte_pg.sync.indexes import build_index, missing_search_indexes
 
 # Offline, the statements must suit any server that gte-pg supports.
 _OLDEST_POSTGRES = 13
@@ -76,8 +77,8 @@ def add_embedding(operations: Operations, operation: AddEmbeddingOp) -> None:
     for statement in add_statements(declaration, postgres=postgres_version(connection)):
         run(connection, statement)
     if ask(connection, _IS_EMPTY.format(declaration.relation)).scalar_one():
-        for index in search_indexes(declaration):
-            run(connection, index.create(declaration))
+        for statement in create_indexes(declaration):
+            run(connection, statement)
 
 
 @Operations.implementation_for(AlterEmbeddingOp)
@@ -131,7 +132,7 @@ def create_search_indexes(operations: Operations, operation: CreateSearchIndexes
         connection = plain_connection(operations.get_bind())
         registered = _registered(operations, operation.declaration)
         for index in missing_search_indexes(connection, registered.declaration):
-            if not build_search_index(connection, registered, index):
+            if not build_index(connection, registered, index):
                 raise DatabaseError(
                     f"somebody else, gte-pg sync perhaps, is building the index {index.name}: run the "
                     "migration again when it is there"

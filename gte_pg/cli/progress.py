@@ -46,6 +46,8 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
             # Rows that came in meanwhile are encoded too.
             total = max(last.pending, last.encoded + last.failed)
             bar.update(task, total=total, completed=last.encoded + last.failed)
+            if last.stage == "encoding":
+                bar.update(task, description=f"encoding {title}")
             if last.stage == "encoding" and last.pending:
                 bar.update(
                     task, rate=f"{rate:,.0f} rows/s" if last.encoded else "loading the model"

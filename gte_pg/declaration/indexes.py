@@ -29,24 +29,12 @@ def index_names(declaration: Declaration) -> list[str]:
     return [declaration.object_name(what) for what in ("pending", "dense", "tokens")]
 
 
-def create_pending_index(declaration: Declaration) -> sql.Composed:
-    """Create the partial index that is the workers' queue: empty when nothing is to be done."""
-    pending = sql.Identifier(declaration.pending_column)
-    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} ({}, {}) WHERE {} IS NOT NULL").format(
-        sql.Identifier(declaration.object_name("pending")),
-        declaration.vectors,
-        pending,
-        sql.SQL(", ").join(sql.Identifier(column.name) for column in declaration.key),
-        pending,
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class SearchIndex:
-    """An index of a search: what it is called when gte-pg makes it, its access method, its column."""
+class Index:
+    """An index of an embedding: what it is called when gte-pg makes it, its access method, its column."""
 
     name: str
-    method: Literal["hnsw", "gin"]
+    method: Literal["btree", "hnsw", "gin"]
     column: str
     definition: sql.Composed
 
@@ -63,12 +51,27 @@ class SearchIndex:
         )
 
 
-def search_indexes(declaration: Declaration) -> list[SearchIndex]:
+def pending_index(declaration: Declaration) -> Index:
+    """Return the partial index that is the workers' queue: empty when nothing is to be done."""
+    pending = sql.Identifier(declaration.pending_column)
+    return Index(
+        declaration.object_name("pending"),
+        "btree",
+        declaration.pending_column,
+        sql.SQL("btree ({}, {}) WHERE {} IS NOT NULL").format(
+            pending,
+            sql.SQL(", ").join(sql.Identifier(column.name) for column in declaration.key),
+            pending,
+        ),
+    )
+
+
+def search_indexes(declaration: Declaration) -> list[Index]:
     """Return the HNSW index of the dense leg and the GIN index of the token leg.
 
     After a backfill they build an order of magnitude faster than they grow row by row.
     """
-    dense = SearchIndex(
+    dense = Index(
         dense_index_name(declaration),
         "hnsw",
         declaration.dense_column,
@@ -81,7 +84,7 @@ def search_indexes(declaration: Declaration) -> list[SearchIndex]:
         return [dense]
     # An expression index cannot drift from its column. Every query scans the pending list of a GIN
     # index, so it is kept short (in kB).
-    tokens = SearchIndex(
+    tokens = Index(
         token_index_name(declaration),
         "gin",
         declaration.sparse_column,

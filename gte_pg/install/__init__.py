@@ -6,6 +6,7 @@ from gte_pg.install.alter import alter_statements, is_alterable
 from gte_pg.install.install import (
     add_statements,
     attach_statements,
+    create_indexes,
     detach_statements,
     remove_statements,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "add_statements",
     "alter_statements",
     "attach_statements",
+    "create_indexes",
     "detach_statements",
     "exchange_statements",
     "is_alterable",

@@ -12,10 +12,10 @@ from gte_pg.declaration import (
     add_columns,
     create_capture,
     create_companion,
-    create_pending_index,
     drop_capture,
     drop_columns,
     drop_companion,
+    pending_index,
     search_indexes,
 )
 from gte_pg.search import stored_statement
@@ -26,14 +26,14 @@ def add_statements(
 ) -> list[sql.Composed]:
     """Return the statements that put an embedding on a table that has rows.
 
-    Every row becomes pending. The search indexes are left to `gte-pg sync`, which builds them when
-    the vectors are there: an order of magnitude faster than row by row. The table is not rewritten,
-    but locked until the transaction ends.
+    Every row becomes pending. The table is locked until the transaction ends, but not rewritten, nor
+    read: indexes are left to `gte-pg sync`, which builds them CONCURRENTLY, that of the pending rows
+    before it encodes them and those of searches when the vectors are there, an order of magnitude faster
+    than row by row. (With a companion writers wait while the keys are copied.)
     """
     companion = declaration.layout == "companion"
     return [
         *(create_companion(declaration) if companion else add_columns(declaration)),
-        create_pending_index(declaration),
         *create_capture(declaration, postgres=postgres),
         _register(declaration, standby=standby),
     ]
@@ -46,11 +46,16 @@ def attach_statements(declaration: Declaration, *, postgres: int) -> list[sql.Co
     """
     return [
         *(create_companion(declaration) if declaration.layout == "companion" else []),
-        create_pending_index(declaration),
-        *(index.create(declaration) for index in search_indexes(declaration)),
+        *create_indexes(declaration),
         *create_capture(declaration, postgres=postgres),
         _register(declaration),
     ]
+
+
+def create_indexes(declaration: Declaration) -> list[sql.Composed]:
+    """Return the statements that build all indexes of an embedding whose table is new, or empty."""
+    indexes = [pending_index(declaration), *search_indexes(declaration)]
+    return [index.create(declaration) for index in indexes]
 
 
 def remove_statements(declaration: Declaration) -> list[sql.Composed]:

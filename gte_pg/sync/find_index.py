@@ -1,4 +1,4 @@
-"""The indexes of a search, as they are in the database."""
+"""The indexes of an embedding, as they are in the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from psycopg import sql
 
 from gte_pg.database import Connection
-from gte_pg.declaration import Declaration, SearchIndex, operator_class
+from gte_pg.declaration import Declaration, Index, operator_class
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,9 @@ JOIN pg_am AS m ON m.oid = c.relam
 JOIN pg_opclass AS o ON o.oid = i.indclass[0]
 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %(column)s
 JOIN pg_attribute AS held ON held.attrelid = i.indexrelid AND held.attnum = 1
-WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s AND i.indpred IS NULL
+WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s
+  AND CASE %(method)s WHEN 'btree' THEN i.indpred IS NOT NULL AND i.indkey[0] = a.attnum
+      ELSE i.indpred IS NULL END
   AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s AND held.atttypmod = %(dimensions)s)
   AND EXISTS (
       SELECT FROM pg_depend AS d
@@ -43,9 +45,17 @@ FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON
 WHERE i.indexrelid = to_regclass(%s) AND (NOT i.indisvalid OR m.amname = %s)
 """
 
+# Two that build the same index would take each other's for the leftover of a build. Of a build by another
+# role one is told no more than that there is one. (A lock of the session would get lost in a pooler.)
+_IS_BUILDING = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_progress_create_index
+    WHERE datname = current_database() AND (relid IS NULL OR relid = to_regclass(%s))
+)"""
+
 
 def find_index(
-    connection: Connection, table: sql.Identifier, declaration: Declaration, index: SearchIndex
+    connection: Connection, table: sql.Identifier, declaration: Declaration, index: Index
 ) -> dict[str, bool]:
     """Return the indexes of `table`, the one with the vectors or a partition of it, that are of the
     declared kind, by their names as SQL writes them: whether each is valid. Valid ones come first.
@@ -60,12 +70,17 @@ def find_index(
     return {str(name): bool(valid) for name, valid in connection.execute(_FIND, values)}
 
 
+def is_building(connection: Connection, table: sql.Identifier) -> bool:
+    """Whether somebody is building an index of this very table, or may be."""
+    return connection.execute(_IS_BUILDING, (table.as_string(),)).fetchone() == (True,)
+
+
 def named_otherwise(
     connection: Connection,
     name: sql.Identifier,
     table: sql.Identifier,
     declaration: Declaration,
-    index: SearchIndex,
+    index: Index,
 ) -> str | None:
     """Return the index that has this name and is not of the declared kind, as SQL writes it."""
     row = connection.execute(_NAMED, (name.as_string(), index.method)).fetchone()

@@ -11,8 +11,14 @@ from __future__ import annotations
 from psycopg import sql
 
 from gte_pg.database import Connection
-from gte_pg.declaration import Declaration, SearchIndex, object_name
-from gte_pg.sync.find_index import NOT_AS_DECLARED, drop_index, named_otherwise
+from gte_pg.declaration import Declaration, Index, object_name
+from gte_pg.sync.find_index import (
+    CANCELLED,
+    NOT_AS_DECLARED,
+    drop_index,
+    is_building,
+    named_otherwise,
+)
 
 # The table itself first.
 _TREE = """
@@ -27,10 +33,11 @@ ORDER BY t.level
 _IS_INVALID = "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
 
 
-def build_partitioned_index(
-    connection: Connection, declaration: Declaration, index: SearchIndex
-) -> None:
-    """Build or complete it; blocks until it is there. The connection must be in autocommit."""
+def build_partitioned_index(connection: Connection, declaration: Declaration, index: Index) -> None:
+    """Build or complete it; blocks until it is there. The connection must be in autocommit.
+
+    Where somebody else is building a part of it, the rest is left to them.
+    """
     rows = connection.execute(_TREE, (declaration.vectors.as_string(),)).fetchall()
     names: dict[tuple[str, str], sql.Identifier] = {}
     for schema, table, is_leaf, parent_schema, parent in rows:
@@ -42,8 +49,10 @@ def build_partitioned_index(
         if other is not None:
             # That of the table takes those of its partitions along.
             drop_index(connection, other, NOT_AS_DECLARED, concurrently=is_leaf)
-        if is_leaf:
-            _drop_leftover(connection, own)
+        if is_leaf and connection.execute(_IS_INVALID, (own.as_string(),)).fetchone() == (True,):
+            if is_building(connection, relation):
+                return
+            drop_index(connection, own.as_string(), CANCELLED)
         connection.execute(
             sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {}{} USING {}").format(
                 sql.SQL("CONCURRENTLY " if is_leaf else ""),
@@ -59,8 +68,3 @@ def build_partitioned_index(
                     names[parent_schema, parent], own
                 )
             )
-
-
-def _drop_leftover(connection: Connection, index: sql.Identifier) -> None:
-    if connection.execute(_IS_INVALID, (index.as_string(),)).fetchone() == (True,):
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(index))

@@ -7,9 +7,10 @@ from datetime import timedelta
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
+from gte_pg.declaration import Declaration, Index, pending_index
 from gte_pg.sync.claim import Claims
+from gte_pg.sync.indexes import is_missing, missing_search_indexes
 from gte_pg.sync.rows import Rows
-from gte_pg.sync.search_indexes import missing_search_indexes
 
 
 def worker_statements(connection: Connection, registered: Registered) -> dict[str, sql.Composable]:
@@ -20,8 +21,17 @@ def worker_statements(connection: Connection, registered: Registered) -> dict[st
     claims = Claims(connection, registered, owner="", lease=timedelta())
     declaration = registered.declaration
     missing = missing_search_indexes(connection, declaration)
+    queue = [pending_index(declaration)]
     return {
+        **_builds(declaration, [one for one in queue if is_missing(connection, declaration, one)]),
         "claim a batch of pending rows": claims.statement(),
         **Rows(connection, registered.declaration).statements(),
-        **{f"build the index {index.name}": index.create(declaration) for index in missing},
+        **_builds(declaration, missing),
+    }
+
+
+def _builds(declaration: Declaration, indexes: list[Index]) -> dict[str, sql.Composable]:
+    return {
+        f"build the index {index.name}": index.create(declaration, concurrently=True)
+        for index in indexes
     }

@@ -14,18 +14,22 @@ from typing import Literal
 import psycopg
 
 from gte_pg.database import Connection, Registered, connect
+from gte_pg.declaration import pending_index
 from gte_pg.errors import DatabaseError
-from gte_pg.sync.key_frequencies import refresh_key_frequencies
-from gte_pg.sync.search_indexes import (
-    build_search_index,
+from gte_pg.sync.indexes import (
+    build_index,
+    is_missing,
     missing_search_indexes,
     update_statistics,
 )
+from gte_pg.sync.key_frequencies import refresh_key_frequencies
 from gte_pg.sync.status import count_pending
 from gte_pg.sync.team import Team
 
 logger = logging.getLogger(__name__)
 
+# How often one looks whether somebody else's index is there.
+_BUILDING_SECONDS = 0.25
 
 # After so many new vectors a watcher counts the keys of the token index anew.
 _MANY_ROWS = 1_000
@@ -46,9 +50,16 @@ class Progress:
 def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
     """Encode all pending rows of one embedding, then build its missing search indexes.
 
+    A new embedding gets the index of its pending rows first.
+
     Yields after every batch and before every index. The last value, stage `done`, says how many rows
     are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
     """
+    queue = pending_index(registered.declaration)
+    if is_missing(connection, registered.declaration, queue):
+        yield Progress("indexing", 0, index=queue.name)
+        while not build_index(connection, registered, queue) and not team.stop.is_set():
+            team.stop.wait(_BUILDING_SECONDS)
     progress = Progress("encoding", count_pending(connection, registered))
     yield progress
     if progress.pending:
@@ -106,7 +117,7 @@ def _prepare_search(
     missing = missing_search_indexes(connection, registered.declaration)
     for index in missing:
         yield index.name
-        build_search_index(connection, registered, index)
+        build_index(connection, registered, index)
     if missing:
         update_statistics(connection, registered.declaration)
     if missing or fresh:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import psycopg
 
 from gte_pg.database import Connection, Registered, connect_pooled
-from gte_pg.declaration import Declaration, declared_encoder
+from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError
+from gte_pg.sync.indexes import build_index
 from gte_pg.sync.status import has_pending
 from gte_pg.sync.worker import Round, Worker
 
@@ -153,6 +154,7 @@ class _Member:
         # When an embedding that cannot be worked on is tried again.
         self._not_before: dict[Registered, float] = {}
         self._drained: set[Registered] = set()
+        self._indexed: set[Registered] = set()
 
     def work(self) -> None:
         """Work until there is nothing to do, or for ever; what ended it is reported."""
@@ -205,6 +207,8 @@ class _Member:
         if self._team.stop.is_set() or time.monotonic() < self._not_before.get(registered, 0):
             return None
         try:
+            if self._forever and not self._has_index(connection, registered):
+                return None
             done = self._work_on(connection, registered, workers)
         except (psycopg.Error, GtePgError) as error:
             if not self._forever or connection.closed:
@@ -236,3 +240,11 @@ class _Member:
         done = workers[registered].round(rows)
         self._team.limit.give_back(rows - (done.encoded if done else 0))
         return done
+
+    def _has_index(self, connection: Connection, registered: Registered) -> bool:
+        """Whether the pending rows have their index; builds it, unless another is at it."""
+        if registered not in self._indexed and build_index(
+            connection, registered, pending_index(registered.declaration)
+        ):
+            self._indexed.add(registered)
+        return registered in self._indexed

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 import gte_pg.alembic
 from gte_pg.database import connect, load
-from gte_pg.sync.search_indexes import missing_search_indexes
+from gte_pg.sync.indexes import missing_search_indexes
 from tests.alembic.application import run_in_psql
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "alembic.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from gte_pg.declaration import Declaration, KeyColumn, Layout, Storage, search_i
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DeclarationError
 from gte_pg.search import Weights, dense_recall, encode_query, explain, sample_questions, search
-from gte_pg.sync.search_indexes import missing_search_indexes
+from gte_pg.sync.indexes import missing_search_indexes
 from tests.search.articles import QUERIES, executed, fill, plan_of, reference, stored
 from tests.tables import ARTICLES, add_embedding, drain
 

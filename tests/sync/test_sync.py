@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from gte_pg.database import Connection, Registered, connect
+from gte_pg.declaration import pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError, ModelError
 from gte_pg.sync import (
@@ -20,6 +21,7 @@ from gte_pg.sync import (
     sync_once,
     wait_until_synced,
 )
+from gte_pg.sync.indexes import build_index
 from tests.tables import Interrupted, add_embedding, broken_rows, drain, team_of
 
 
@@ -354,6 +356,7 @@ def test_a_round_reads_its_batch_and_not_the_table(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
     connection.execute("INSERT INTO articles SELECT n, 'x' || n FROM generate_series(100, 5000) n")
+    assert build_index(connection, articles, pending_index(articles.declaration))
     worker = Worker(connection, articles, encoder, batch_rows=10)
     counts = []
     for _ in range(2):

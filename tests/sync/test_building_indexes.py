@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import psycopg
@@ -9,9 +11,10 @@ from click.testing import CliRunner
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import dense_index_name, token_index_name
+from gte_pg.sync import sync_once
+from gte_pg.sync.indexes import build_index, missing_search_indexes
 from gte_pg.sync.key_frequencies import refresh_key_frequencies
-from gte_pg.sync.search_indexes import build_search_index, missing_search_indexes
-from tests.tables import ARTICLES, add_embedding, drain
+from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
 
 _VALID = """
 SELECT indexrelid::regclass::text, indisvalid FROM pg_index
@@ -29,8 +32,13 @@ def articles(dsn: str, connection: Connection, model: str) -> Registered:
 def test_the_search_indexes_come_after_the_vectors(
     connection: Connection, articles: Registered
 ) -> None:
-    assert connection.execute(_VALID).fetchall() == [("articles_embedding_pending", True)]
-    drain(connection, articles)
+    assert connection.execute(_VALID).fetchall() == []
+    found = []
+    for progress in sync_once(connection, articles, team_of(connection)):
+        found.append((progress.stage, [name for name, _ in connection.execute(_VALID)]))
+    queue = "articles_embedding_pending"
+    assert found[:2] == [("indexing", []), ("encoding", [queue])]
+    assert ("indexing", [queue]) in found
     assert connection.execute(_VALID).fetchall() == [
         (dense_index_name(articles.declaration), True),
         ("articles_embedding_pending", True),
@@ -79,18 +87,50 @@ def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: 
 
 
 def test_two_syncs_do_not_take_each_other_s_index_for_a_leftover(
-    dsn: str, connection: Connection, articles: Registered
+    connection: Connection, articles: Registered
 ) -> None:
     drain(connection, articles)
     connection.execute("DROP INDEX articles_embedding_dense")
     (missing,) = missing_search_indexes(connection, articles.declaration)
-    with connect(dsn) as other:
-        lock = (int.from_bytes(b"gtei"), articles.id)
-        other.execute("SELECT pg_advisory_lock(%s, %s)", lock)
-        assert not build_search_index(connection, articles, missing)
-        other.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
-    assert build_search_index(connection, articles, missing)
+    with index_being_built(connection, "articles"):
+        assert not build_index(connection, articles, missing)
+    assert build_index(connection, articles, missing)
     assert missing_search_indexes(connection, articles.declaration) == []
+
+
+def test_adding_an_embedding_reads_no_row(dsn: str, connection: Connection, model: str) -> None:
+    """It has the table for itself: what it does there takes as long for many rows as for few."""
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles SELECT n, 'title' FROM generate_series(1, 5000) n")
+    reads = "SELECT pg_stat_force_next_flush(), pg_stat_get_tuples_returned('articles'::regclass)"
+    before = connection.execute(reads).fetchone()
+    add_embedding(dsn, connection, "articles", ("title",), model)
+    assert connection.execute(reads).fetchone() == before
+
+
+def test_many_that_begin_at_once_build_it_once(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    """Processes that are started together, as replicas are; each tries until it is there."""
+    script = f"""
+import sys
+from gte_pg.database import connect, load
+from gte_pg.declaration import pending_index
+from gte_pg.sync.indexes import build_index
+with connect({dsn!r}) as connection:
+    articles = load(connection, "articles")
+    sys.stdin.readline()
+    while not build_index(connection, articles, pending_index(articles.declaration)):
+        pass
+"""
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) for _ in range(4)
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(60) for process in started] == [0] * 4
+    assert connection.execute(_VALID).fetchall() == [("articles_embedding_pending", True)]
 
 
 def test_a_companion_has_the_search_indexes(dsn: str, connection: Connection, model: str) -> None:

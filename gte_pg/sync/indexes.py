@@ -1,0 +1,97 @@
+"""Build an embedding's indexes without blocking anybody, and repair what a cancelled build left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import psycopg
+from psycopg import sql
+
+from gte_pg.database import Connection, Registered
+from gte_pg.declaration import Declaration, Index, search_indexes
+from gte_pg.sync.find_index import (
+    CANCELLED,
+    NOT_AS_DECLARED,
+    drop_index,
+    find_index,
+    is_building,
+    named_otherwise,
+)
+from gte_pg.sync.partitioned_index import build_partitioned_index
+
+logger = logging.getLogger(__name__)
+
+_IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+
+_ONE_IN_THIS_PROCESS = threading.Lock()
+
+# A graph that does not fit in memory builds many times slower.
+_BUILD_MEMORY = """
+SELECT set_config('maintenance_work_mem', greatest(
+    pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('512MB')
+) / 1024 || 'kB', false)
+"""
+
+
+def missing_search_indexes(connection: Connection, declaration: Declaration) -> list[Index]:
+    """Return the search indexes that are absent or INVALID."""
+    return [
+        index for index in search_indexes(declaration) if is_missing(connection, declaration, index)
+    ]
+
+
+def is_missing(connection: Connection, declaration: Declaration, index: Index) -> bool:
+    """Whether an index is absent or INVALID."""
+    return not any(find_index(connection, declaration.vectors, declaration, index).values())
+
+
+def build_index(connection: Connection, registered: Registered, index: Index) -> bool:
+    """Build an index unless it is there, without blocking writes; minutes for a large table.
+
+    The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own.
+    False: somebody else is building it, or another one of the table.
+    """
+    declaration = registered.declaration
+    if not _ONE_IN_THIS_PROCESS.acquire(blocking=False):
+        return False
+    try:
+        if is_missing(connection, declaration, index):
+            connection.execute(_BUILD_MEMORY)
+            _build(connection, declaration, index)
+            connection.execute("RESET maintenance_work_mem")
+    except psycopg.errors.DeadlockDetected:
+        # Two that begin in the same moment wait for each other.
+        return False
+    finally:
+        _ONE_IN_THIS_PROCESS.release()
+    return not is_missing(connection, declaration, index)
+
+
+def _build(connection: Connection, declaration: Declaration, index: Index) -> None:
+    table = declaration.vectors
+    (partitioned,) = connection.execute(_IS_PARTITIONED, (table.as_string(),)).fetchone() or (
+        False,
+    )
+    if partitioned:
+        build_partitioned_index(connection, declaration, index)
+        return
+    found = find_index(connection, table, declaration, index)
+    # Asked after what there is: no build has begun in between whose index was found.
+    if is_building(connection, table):
+        return
+    for name in found:
+        drop_index(connection, name, CANCELLED)
+    own = sql.Identifier(*filter(None, (declaration.schema, index.name)))
+    other = named_otherwise(connection, own, table, declaration, index)
+    if other is not None:
+        drop_index(connection, other, NOT_AS_DECLARED)
+    connection.execute(index.create(declaration, concurrently=True))
+
+
+def update_statistics(connection: Connection, declaration: Declaration) -> None:
+    """Let Postgres look at a sample of the table: a search's plan depends on it. Takes about a second.
+
+    Where somebody else does so, or builds an index that waits for us, it is left to them.
+    """
+    connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))
