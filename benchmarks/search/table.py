@@ -24,8 +24,8 @@ from gte_pg.database import (
 from gte_pg.database.binary import adapt_binary_arrays, sparse_array, vector_array, vector_type
 from gte_pg.declaration import Declaration, Layout, Storage
 from gte_pg.install import add_statements
-from gte_pg.sync.key_frequencies import refresh_key_frequencies
 from gte_pg.sync.indexes import build_index, missing_search_indexes
+from gte_pg.sync.key_frequencies import refresh_key_frequencies
 
 _CHUNK = 2_000
 

@@ -17,10 +17,11 @@ from gte_pg.database import (
     postgres_version,
     run,
 )
-from gte_pg.declaration import Layout, Storage
+from gte_pg.declaration import Layout, Storage, pending_index
 from gte_pg.install import add_statements
 from gte_pg.models import identify
 from gte_pg.sync import Team, Worker, sync_once
+from gte_pg.sync.indexes import build_index
 
 # An autovacuum would come into the measurement.
 _UNATTENDED = sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = off)")
@@ -47,7 +48,7 @@ def fill_table(connection: Connection, rows: int, name: str = "articles") -> Non
 def add_embedding(
     dsn: str, *, name: str = "articles", storage: Storage = "halfvec", layout: Layout = "columns"
 ) -> Registered:
-    """Declare an embedding as `gte-pg add` does; every row is pending."""
+    """Declare an embedding as `gte-pg add` does, with its queue; every row is pending."""
     with connect(dsn) as connection:
         declaration = find_table(connection, name).declare(
             identify(MODEL), ("body",), storage=storage, layout=layout
@@ -56,8 +57,10 @@ def add_embedding(
             for statement in add_statements(declaration, postgres=postgres_version(transaction)):
                 run(transaction, statement)
         connection.execute(_UNATTENDED.format(declaration.vectors))
+        registered = load(connection, name)
+        assert build_index(connection, registered, pending_index(declaration))
         connection.execute("VACUUM ANALYZE")
-        return load(connection, name)
+        return registered
 
 
 def build_search_indexes(dsn: str, registered: Registered) -> None:

@@ -90,7 +90,7 @@ def add(
 ) -> None:
     """Put an embedding on an existing TABLE, written as in SQL: articles, app."My Table".
 
-    Adds its columns, triggers and work list in one transaction, without rewriting the table. Every
+    Adds its columns and triggers in one short transaction, without reading or rewriting the table. Every
     row with text is then pending: run gte-pg sync.
     """
     if (bool(sources), template is not None, expression is not None).count(True) != 1:

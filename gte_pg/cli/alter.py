@@ -83,4 +83,4 @@ def _alter(
         print_sql=print_sql,
     )
     if not print_sql:
-        click.echo(f"{table} has another embedding {wanted.name} now: gte-pg sync", err=True)
+        click.echo(f"the embedding {wanted.name} of {table} is altered; now: gte-pg sync", err=True)

@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
 
-_ONE_IN_THIS_PROCESS = threading.Lock()
+# Postgres builds one index of a table at a time; those of this process do not even ask at once.
+_building: set[str] = set()
+_building_lock = threading.Lock()
 
 # A graph that does not fit in memory builds many times slower.
 _BUILD_MEMORY = """
@@ -53,18 +55,22 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
     False: somebody else is building it, or another one of the table.
     """
     declaration = registered.declaration
-    if not _ONE_IN_THIS_PROCESS.acquire(blocking=False):
-        return False
+    table = declaration.vectors.as_string()
+    if not is_missing(connection, declaration, index):
+        return True
+    with _building_lock:
+        if table in _building:
+            return False
+        _building.add(table)
     try:
-        if is_missing(connection, declaration, index):
-            connection.execute(_BUILD_MEMORY)
-            _build(connection, declaration, index)
-            connection.execute("RESET maintenance_work_mem")
+        connection.execute(_BUILD_MEMORY)
+        _build(connection, declaration, index)
+        connection.execute("RESET maintenance_work_mem")
     except psycopg.errors.DeadlockDetected:
         # Two that begin in the same moment wait for each other.
         return False
     finally:
-        _ONE_IN_THIS_PROCESS.release()
+        _building.discard(table)
     return not is_missing(connection, declaration, index)
 
 
