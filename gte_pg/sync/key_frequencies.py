@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
+from gte_pg.sync.planned_rows import planned_rows
 
 # A sample of so many rows is enough to tell the common keys from the rare ones, which is all that
 # matters: a key that the sample lacks is rare.
 _SAMPLE_ROWS = 20_000
-
-_COUNT = sql.SQL("SELECT count(*) FROM {vectors} WHERE {sparse} IS NOT NULL")
 
 # Two workers may count at once: in the order of the keys they wait for each other, and do not deadlock.
 _REFRESH = sql.SQL("""
@@ -25,17 +26,30 @@ ON CONFLICT (embedding, key) DO UPDATE SET rows = excluded.rows
 """)
 
 
+# They are counted anew for every so many-th part of the table that is new.
+_PART = 20
+
+
+def is_due(connection: Connection, registered: Registered, new_rows: int) -> bool:
+    """Whether to count the keys anew after so many new vectors.
+
+    Drawn by lot, once for a twentieth of the table on average: nobody has to keep count, neither many
+    workers of one another's rows, nor a sync that is run every minute of those before.
+    """
+    rows = planned_rows(connection, registered.declaration.vectors)
+    return random.random() * rows < new_rows * _PART  # noqa: S311 - nobody's secret
+
+
 def refresh_key_frequencies(connection: Connection, registered: Registered) -> None:
     """Count the keys anew, from a sample of a large table. Takes about a second; locks nothing."""
     declaration = registered.declaration
     if not declaration.has_sparse:
         return
-    names = {
-        "vectors": declaration.vectors,
-        "sparse": sql.Identifier(declaration.sparse_column),
-    }
+    sparse = sql.Identifier(declaration.sparse_column)
+    names = {"vectors": declaration.vectors, "sparse": sparse}
     with connection.transaction():
-        (rows,) = connection.execute(_COUNT.format(**names)).fetchone() or (0,)
+        filled = sql.SQL("{} IS NOT NULL").format(sparse)
+        rows = planned_rows(connection, declaration.vectors, filled)
         share = min(1.0, _SAMPLE_ROWS / max(rows, 1))
         values = {
             "embedding": registered.id,

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_join
+from gte_pg.sync.planned_rows import planned_rows
 from gte_pg.sync.settings import lock_in_order
 from gte_pg.sync.source import source_hash
 
@@ -36,8 +37,6 @@ class Status:
 
 # A table of more rows is not read: whoever watches over it asks often.
 _MOST_ROWS_COUNTED = 1_000_000
-
-_PLAN = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {vectors} AS d")
 
 _COUNTED = sql.SQL("""
     SELECT count(*) AS rows,
@@ -85,8 +84,7 @@ def status(connection: Connection, registered: Registered) -> Status:
     }
     with connection.transaction():
         lock_in_order(connection, declaration)
-        ((plan,),) = connection.execute(_PLAN.format(**names)).fetchall()
-        planned = plan[0]["Plan"]["Plan Rows"]
+        planned = planned_rows(connection, declaration.vectors)
         counted = _COUNTED if planned <= _MOST_ROWS_COUNTED else _ESTIMATED
         statement = fill(
             _STATUS,

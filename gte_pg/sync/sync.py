@@ -22,7 +22,7 @@ from gte_pg.sync.indexes import (
     missing_search_indexes,
     update_statistics,
 )
-from gte_pg.sync.key_frequencies import refresh_key_frequencies
+from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from gte_pg.sync.status import count_pending
 from gte_pg.sync.team import Team
 
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 # How often one looks whether somebody else's index is there.
 _BUILDING_SECONDS = 0.25
-
-# After so many new vectors a watcher counts the keys of the token index anew.
-_MANY_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
             )
             yield progress
     if not team.stop.is_set():
-        for name in _prepare_search(connection, registered, fresh=progress.encoded > 0):
+        for name in _prepare_search(connection, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
     yield replace(progress, stage="done", left=count_pending(connection, registered))
 
@@ -85,7 +82,6 @@ def watch(
     whose files are missing is tried again: no row is blamed for either.
     """
     counts: dict[Registered, Progress] = {}
-    uncounted: dict[Registered, int] = {}
     for registered, done in team.watch(embeddings):
         so_far = counts.get(registered, Progress("encoding", 0))
         if done is not None:
@@ -94,13 +90,9 @@ def watch(
             )
             continue
         counts.pop(registered, None)
-        uncounted[registered] = uncounted.get(registered, 0) + so_far.encoded
-        fresh = uncounted[registered] >= _MANY_ROWS
-        if fresh:
-            uncounted[registered] = 0
         try:
             with connect(team.dsn) as connection:
-                for name in _prepare_search(connection, registered, fresh=fresh):
+                for name in _prepare_search(connection, registered, so_far.encoded):
                     yield registered, replace(so_far, stage="indexing", index=name)
                 left = count_pending(connection, registered)
         except (psycopg.Error, DatabaseError) as error:
@@ -110,15 +102,13 @@ def watch(
         yield registered, replace(so_far, stage="done", left=left)
 
 
-def _prepare_search(
-    connection: Connection, registered: Registered, *, fresh: bool
-) -> Iterator[str]:
-    """Build what search lacks; yields the name of each index before it is built."""
+def _prepare_search(connection: Connection, registered: Registered, new_rows: int) -> Iterator[str]:
+    """Build what search lacks after so many new vectors; yields each index' name before it is built."""
     missing = missing_search_indexes(connection, registered.declaration)
     for index in missing:
         yield index.name
         build_index(connection, registered, index)
     if missing:
         update_statistics(connection, registered.declaration)
-    if missing or fresh:
+    if missing or is_due(connection, registered, new_rows):
         refresh_key_frequencies(connection, registered)

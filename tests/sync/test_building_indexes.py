@@ -13,7 +13,7 @@ from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import dense_index_name, token_index_name
 from gte_pg.sync import sync_once
 from gte_pg.sync.indexes import build_index, missing_search_indexes
-from gte_pg.sync.key_frequencies import refresh_key_frequencies
+from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
 
 _VALID = """
@@ -209,6 +209,39 @@ def test_a_partitioned_table_gets_another_dense_index(
         expected = registered.declaration.indexed_dimensions
         assert connection.execute(held).fetchone() == (5, expected, expected)
         assert missing_search_indexes(connection, registered.declaration) == []
+
+
+def test_the_keys_of_a_large_table_are_counted_from_a_sample(
+    connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain(connection, articles)
+    connection.execute(
+        "INSERT INTO articles SELECT n, title, body, likes, embedding, embedding_sparse, embedding_hash, "
+        "embedding_pending FROM articles, generate_series(21, 6000) AS n WHERE id = 1"
+    )
+    connection.execute("ANALYZE articles")
+    monkeypatch.setattr("gte_pg.sync.key_frequencies._SAMPLE_ROWS", 200)
+    reads = "SELECT pg_stat_force_next_flush(), pg_stat_get_tuples_returned('articles'::regclass)"
+    before = connection.execute(reads).fetchone()
+    refresh_key_frequencies(connection, articles)
+    after = connection.execute(reads).fetchone()
+    assert before is not None
+    assert after is not None
+    assert after[1] - before[1] < 2_000
+    most = connection.execute("SELECT max(rows) FROM gte.key_frequency").fetchone()
+    assert most is not None
+    assert 2_000 < most[0] < 18_000
+
+
+def test_keys_are_counted_anew_once_for_a_twentieth_of_the_table(
+    connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    connection.execute("INSERT INTO articles (id) SELECT * FROM generate_series(21, 1000)")
+    connection.execute("ANALYZE articles")
+    assert is_due(connection, articles, 50)
+    assert not is_due(connection, articles, 0)
+    assert 40 < sum(is_due(connection, articles, 5) for _ in range(1000)) < 200
 
 
 def test_key_frequencies_are_counted(connection: Connection, articles: Registered) -> None:
