@@ -278,6 +278,8 @@ BEGIN
     IF declared.id IS NOT NULL THEN  -- else gte.search says what is wrong
         SELECT string_agg(format('%I = %L', c, v), ' AND '), string_agg(format('%L, %I', c, c), ', ')
         INTO condition, row_columns FROM unnest(key_columns, key_values) AS pair (c, v);
+        -- The table is locked before its companion, as TRUNCATE and its trigger do.
+        EXECUTE format('SELECT FROM %s LIMIT 0', relation);
         EXECUTE format(
             'SELECT jsonb_build_object(%s), %I::vector, %s FROM %s WHERE %s',
             row_columns, declared.name,

@@ -47,6 +47,7 @@ class Legs:
         generation = sa.literal_column(quoted(self.tables.declaration.generation), sa.Text)
         dense = sa.cast(self.given.dense, kind(self.declaration.dimensions))
         columns: list[sa.ColumnElement[Any]] = [
+            *self.tables.locked_first(),
             sa.func.gte.check_generation(self.given.embedding, generation).label("checked"),
             dense.label("dense"),
             self._indexed(dense).label("indexed"),

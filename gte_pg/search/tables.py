@@ -52,6 +52,16 @@ class Tables:
             source = self.vectors.join(self.rows, self._same_row(self.rows))
         return sa.select(*columns).select_from(source).where(*self.filters)
 
+    def locked_first(self) -> list[sa.ColumnElement[Any]]:
+        """What the statement names first for Postgres to lock the user's table before a companion.
+
+        TRUNCATE locks them in this order, by its trigger: the other way round the two would deadlock.
+        """
+        if self.rows is self.vectors:
+            return []
+        nothing = sa.select(number(1)).select_from(self.rows.alias("gte_first")).limit(number(0))
+        return [nothing.scalar_subquery().label("locked")]
+
     def hides_nothing(self, embedding: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
         """Whether a row of the vectors may be seen for all that its own table's policies say.
 
