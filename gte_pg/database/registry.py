@@ -86,6 +86,23 @@ def registered_as(declaration: Declaration) -> sql.Composed:
     )
 
 
+def is_still_declared(registered: Registered) -> sql.Composed:
+    """Return the condition that this is what the registry says of an embedding: its text, its vectors."""
+    declaration = registered.declaration
+    return sql.SQL(
+        "EXISTS (SELECT FROM gte.embedding AS e WHERE e.id = {} AND e.vectors = to_regclass({}) "
+        "AND e.generation = {} AND e.source = {}::text[] AND e.template IS NOT DISTINCT FROM {} "
+        "AND e.expression IS NOT DISTINCT FROM {})"
+    ).format(
+        sql.Literal(registered.id),
+        sql.Literal(declaration.vectors.as_string()),
+        sql.Literal(declaration.generation),
+        sql.Literal(list(declaration.source)),
+        sql.Literal(declaration.template),
+        sql.Literal(declaration.expression),
+    )
+
+
 # All but the first two are named as in Declaration.
 _FIELDS = (
     "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",

@@ -27,8 +27,10 @@ SET {clear}{pending} = CASE WHEN NOT {empty} THEN now() END, {version} = d.{vers
 FROM {relation} AS s
 WHERE {same_key} AND ({changed})""")
 
+# A row that is pending already may still have the vector of a former text, where such were kept.
 _CHANGED = sql.SQL(
-    """CASE WHEN d.{pending} IS NULL THEN {hash} IS DISTINCT FROM d.{stored} ELSE {empty} END"""
+    "CASE WHEN d.{pending} IS NULL THEN {hash} IS DISTINCT FROM d.{stored} "
+    "ELSE {empty} OR NOT {keeps} AND d.{stored} IS NOT NULL END"
 )
 
 
@@ -87,6 +89,7 @@ def _mark(declaration: Declaration) -> sql.Composed:
             **terms,
             hash=row_hash(declaration, row),
             stored=sql.Identifier(declaration.hash_column),
+            keeps=sql.Literal(keeps),
         ),
         same_key=sql.SQL(" AND ").join(
             sql.SQL("d.{0} = s.{0}").format(sql.Identifier(column.name))

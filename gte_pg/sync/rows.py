@@ -3,7 +3,9 @@
 A row's text may change at any moment. On the row itself the vector is compared with the text as it
 stands, under the row's lock. A companion row is written by every change of the text; its version tells
 under its lock what the text, being another row's, cannot: a re-check after a wait sees the new companion
-row beside the old text.
+row beside the old text. Nor does a companion know of what text its vectors are: the registry is asked
+whether that is still what the worker was told. Both are asked after the table was locked, which whoever
+changes the one or the other has had for itself.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from gte_pg.database import Connection, fill
+from gte_pg.database import Connection, Registered, fill, is_still_declared
 from gte_pg.database.binary import sparse_array, vector_array, vector_type
 from gte_pg.declaration import (
     WRITE_BACK_SETTING,
@@ -65,7 +67,7 @@ WITH textless AS MATERIALIZED (
     SELECT * FROM unnest(%(keys)s::text[], %(versions)s::text[]) AS array_row (key, version)
 ), free AS MATERIALIZED (
     SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
-    WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version
+    WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version AND {declared}
     FOR NO KEY UPDATE OF d SKIP LOCKED
 )
 UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
@@ -88,7 +90,7 @@ WITH written AS MATERIALIZED (
     ) AS array_row (key, hash, version, dense, sparse)
 ), free AS MATERIALIZED (
     SELECT written.* FROM written JOIN {vectors} AS d ON {join_written} {source}
-    WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version
+    WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version AND {declared}
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
 )
@@ -99,14 +101,14 @@ UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
 class Rows:
     """The rows of one embedding, as a worker reads and writes them."""
 
-    def __init__(self, connection: Connection, declaration: Declaration) -> None:
+    def __init__(self, connection: Connection, registered: Registered) -> None:
         self._connection = connection
-        self._declaration = declaration
+        self._declaration = declaration = registered.declaration
         self._dense_type = vector_type(connection, declaration.storage)
         self._sparse_type = vector_type(connection, "sparsevec")
-        self._read, self._clear = _read(declaration), _clear(declaration)
+        self._read, self._clear = _read(declaration), _clear(registered)
         self._delete_gone = _delete_gone(declaration)
-        self._write = _write(declaration, self._dense_type.name, self._sparse_type.name)
+        self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
 
     def statements(self) -> dict[str, sql.Composable]:
@@ -199,7 +201,14 @@ def _read(declaration: Declaration) -> sql.Composed:
     )
 
 
-def _clear(declaration: Declaration) -> sql.Composed:
+def _declared(registered: Registered) -> sql.Composable:
+    if registered.declaration.companion is None:
+        return sql.SQL("true")
+    return is_still_declared(registered)
+
+
+def _clear(registered: Registered) -> sql.Composed:
+    declaration = registered.declaration
     is_empty = row_is_empty(declaration, text_row(declaration))
     if declaration.companion is not None:
         # The row must be there: one that is gone looks as if it had no text.
@@ -212,6 +221,7 @@ def _clear(declaration: Declaration) -> sql.Composed:
         join_free=key_join(declaration, "d", sql.Identifier("free", "key")),
         pending_name=sql.Identifier(declaration.pending_column),
         is_empty=is_empty,
+        declared=_declared(registered),
     )
 
 
@@ -225,8 +235,9 @@ def _delete_gone(declaration: Declaration) -> sql.Composed:
 
 
 def _write(
-    declaration: Declaration, dense_type: sql.Identifier, sparse_type: sql.Identifier
+    registered: Registered, dense_type: sql.Identifier, sparse_type: sql.Identifier
 ) -> sql.Composed:
+    declaration = registered.declaration
     assignments = {
         declaration.dense_column: "free.dense",
         declaration.sparse_column: "free.sparse",
@@ -236,6 +247,7 @@ def _write(
     return fill(
         _WRITE,
         **_common(declaration),
+        declared=_declared(registered),
         dense_type=dense_type,
         sparse_type=sparse_type,
         join_written=key_join(declaration, "d", sql.Identifier("written", "key")),

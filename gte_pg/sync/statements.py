@@ -25,7 +25,7 @@ def worker_statements(connection: Connection, registered: Registered) -> dict[st
     return {
         **_builds(declaration, [one for one in queue if is_missing(connection, declaration, one)]),
         "claim a batch of pending rows": claims.statement(),
-        **Rows(connection, registered.declaration).statements(),
+        **Rows(connection, registered).statements(),
         **_builds(declaration, missing),
     }
 

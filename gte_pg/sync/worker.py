@@ -69,7 +69,7 @@ class Worker:
         self._connection = connection
         self._registered = registered
         self._encoder = encoder
-        self._rows = Rows(connection, registered.declaration)
+        self._rows = Rows(connection, registered)
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claims = Claims(connection, registered, owner=owner, lease=lease)
         self._batch_rows = batch_rows

@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, load, load_all
+from gte_pg.database import Connection, connect, load, load_all
 from gte_pg.declaration import Layout
-from gte_pg.sync import count_broken, missing_triggers
-from tests.tables import ARTICLES, add_embedding, drain
+from gte_pg.encoder import Encoder
+from gte_pg.sync import Worker, count_broken, missing_triggers
+from tests.tables import ARTICLES, Interrupted, add_embedding, drain
 
 
 def gte_pg(dsn: str, *arguments: str, fails: str = "") -> str:
@@ -62,7 +63,46 @@ def test_other_source_columns(dsn: str, filled: Connection) -> None:
     assert states(filled) == (2, 2)
     assert load(filled, "articles").declaration.source == ("title", "body")
     gte_pg(dsn, "alter", "articles", "--source", "title,body", "--on-change", "clear")
+    # A vector that was kept is the one of a former text.
+    assert states(filled) == (1, 2)
     gte_pg(dsn, "alter", "articles", "--expression", "coalesce({title}, {body})")
+    drain(filled, load(filled, "articles"))
+    assert states(filled) == (3, 0)
+
+
+def test_what_was_kept_is_cleared_where_nothing_is_to_be_kept_any_more(
+    dsn: str, filled: Connection
+) -> None:
+    gte_pg(dsn, "alter", "articles", "--on-change", "keep")
+    assert states(filled) == (3, 0)
+    filled.execute("UPDATE articles SET title = 'a bird' WHERE id <= 2")
+    assert states(filled) == (3, 2)
+    gte_pg(dsn, "alter", "articles", "--on-change", "clear")
+    assert states(filled) == (1, 2)
+    drain(filled, load(filled, "articles"))
+    assert states(filled) == (3, 0)
+
+
+def test_a_worker_that_has_read_another_text_writes_nothing(
+    dsn: str, filled: Connection, encoder: Encoder
+) -> None:
+    filled.execute("UPDATE articles SET title = 'a bird', body = 'by the sea' WHERE id <= 2")
+    filled.execute("INSERT INTO articles VALUES (5, '', '')")
+
+    def alter_meanwhile(texts: list[str]) -> None:
+        assert len(texts) == 2
+        gte_pg(dsn, "alter", "articles", "--source", "body")
+
+    with connect(dsn) as own:
+        registered = load(own, "articles")
+        worker = Worker(own, registered, Interrupted(encoder, alter_meanwhile))
+        worker.round()
+        # The third row's text is its body, as it was.
+        assert states(filled) == (1, 2)
+        # It has not heard of it yet.
+        filled.execute("UPDATE articles SET title = NULL WHERE id = 1")
+        Worker(own, registered, encoder).round()
+        assert count_broken(filled, load(filled, "articles")) == 0
     drain(filled, load(filled, "articles"))
     assert states(filled) == (3, 0)
 

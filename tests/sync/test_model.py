@@ -486,7 +486,7 @@ def world(
             own = stack.enter_context(connect(dsn))
             adapt_binary_arrays(own)
             claims = Claims(own, registered, owner=str(number), lease=timedelta(hours=1))
-            return Steps(claims, Rows(own, registered.declaration))
+            return Steps(claims, Rows(own, registered))
 
         yield World(
             connection,
