@@ -27,10 +27,10 @@ class AddEmbeddingOp(MigrateOperation):
         schema: str | None = None,
         **facts: Unpack[Facts],
     ) -> None:
-        """Put an embedding on a table: its columns, triggers and work list.
+        """Put an embedding on a table: its columns and triggers.
 
-        The table is not rewritten; every row with text is then pending, and `gte-pg sync` encodes it. An
-        empty table gets its search indexes at once, others when sync has encoded them.
+        The table is neither read nor rewritten; every row with text is then pending, and `gte-pg sync`
+        encodes it. An empty table gets its indexes at once, others by sync.
         """
         operations.invoke(cls(declared(table_name, name, schema, facts)))
 
