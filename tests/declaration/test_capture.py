@@ -25,13 +25,23 @@ def on_change(request: pytest.FixtureRequest) -> OnChange:
 
 
 @pytest.fixture
+def source() -> tuple[str, ...]:
+    return ("title", "body")
+
+
+@pytest.fixture
 def articles(
-    dsn: str, connection: Connection, model: str, layout: Layout, on_change: OnChange
+    dsn: str,
+    connection: Connection,
+    model: str,
+    source: tuple[str, ...],
+    layout: Layout,
+    on_change: OnChange,
 ) -> Registered:
     """Three encoded articles, one pending, one without text."""
     connection.execute(ARTICLES)
     registered = add_embedding(
-        dsn, connection, "articles", ("title", "body"), model, layout=layout, on_change=on_change
+        dsn, connection, "articles", source, model, layout=layout, on_change=on_change
     )
     connection.execute(
         "INSERT INTO articles VALUES (1, 'one', 'b'), (2, 'two', NULL), (3, 'three', '')"
@@ -354,6 +364,7 @@ changes = st.one_of(
 
 
 @pytest.mark.parametrize("layout", ["columns"], indirect=True)
+@pytest.mark.parametrize("source", [("title", "body"), ("title",)], ids=str)
 @settings(
     max_examples=40,
     deadline=None,
