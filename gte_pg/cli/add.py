@@ -10,13 +10,15 @@ from gte_pg.database import (
     connect,
     engine,
     find_table,
+    load,
     load_all,
     postgres_version,
 )
-from gte_pg.declaration import Layout, OnChange, Storage
+from gte_pg.declaration import Layout, OnChange, Storage, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
+from gte_pg.sync.indexes import build_index
 
 
 @click.command()
@@ -90,8 +92,8 @@ def add(
 ) -> None:
     """Put an embedding on an existing TABLE, written as in SQL: articles, app."My Table".
 
-    Adds its columns and triggers in one short transaction, without reading or rewriting the table. Every
-    row with text is then pending: run gte-pg sync.
+    Adds its columns and triggers in one short transaction, without reading or rewriting the table, and then
+    the index of pending rows CONCURRENTLY. Every row with text is then pending: run gte-pg sync.
     """
     if (bool(sources), template is not None, expression is not None).count(True) != 1:
         raise click.UsageError("say what is encoded: --source, --template or --expression")
@@ -132,7 +134,13 @@ def add(
         lambda database: add_statements(declaration, postgres=postgres_version(database)),
         print_sql=print_sql,
     )
-    if not print_sql:
+    if print_sql:
+        queue = pending_index(declaration).create(declaration, concurrently=True)
+        click.echo(f"-- Not in a transaction:\n-- {queue.as_string()};")
+    else:
+        with connect(dsn) as connection:
+            # A worker may be a role that must not build it. Where somebody else builds one, it is theirs.
+            build_index(connection, load(connection, table, name), pending_index(declaration))
         click.echo(
             f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync",
             err=True,

@@ -27,9 +27,9 @@ def add_statements(
     """Return the statements that put an embedding on a table that has rows.
 
     Every row becomes pending. The table is locked until the transaction ends, but not rewritten, nor
-    read: indexes are left to `gte-pg sync`, which builds them CONCURRENTLY, that of the pending rows
-    before it encodes them and those of searches when the vectors are there, an order of magnitude faster
-    than row by row. (With a companion writers wait while the keys are copied.)
+    read: indexes come later, CONCURRENTLY, that of the pending rows before they are encoded and those of
+    searches when the vectors are there, an order of magnitude faster than row by row. (With a companion
+    writers wait while the keys are copied.)
     """
     companion = declaration.layout == "companion"
     return [

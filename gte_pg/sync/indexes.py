@@ -36,6 +36,31 @@ SELECT set_config('maintenance_work_mem', greatest(
 """
 
 
+# Indexes are the business of a table's owner, who may also create things in its schema.
+_MAY_BUILD = """
+SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE')
+FROM pg_class WHERE oid = to_regclass(%s)
+"""
+
+# Of what tables that was said.
+_told: set[str] = set()
+
+
+def may_build_indexes(connection: Connection, declaration: Declaration) -> bool:
+    """Whether the connection's role may build indexes on the table with the vectors; says so if not."""
+    table = declaration.vectors.as_string()
+    if connection.execute(_MAY_BUILD, (table,)).fetchone() == (True,):
+        return True
+    if table not in _told:
+        _told.add(table)
+        logger.warning(
+            "%s lacks indexes, which only its owner may build: batches and searches read all of it until "
+            "gte-pg sync has been run as the owner",
+            declaration.written,
+        )
+    return False
+
+
 def missing_search_indexes(connection: Connection, declaration: Declaration) -> list[Index]:
     """Return the search indexes that are absent or INVALID."""
     return [

@@ -19,6 +19,7 @@ from gte_pg.errors import DatabaseError
 from gte_pg.sync.indexes import (
     build_index,
     is_missing,
+    may_build_indexes,
     missing_search_indexes,
     update_statistics,
 )
@@ -53,7 +54,9 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
     """
     queue = pending_index(registered.declaration)
-    if is_missing(connection, registered.declaration, queue):
+    if is_missing(connection, registered.declaration, queue) and may_build_indexes(
+        connection, registered.declaration
+    ):
         yield Progress("indexing", 0, index=queue.name)
         while not build_index(connection, registered, queue) and not team.stop.is_set():
             team.stop.wait(_BUILDING_SECONDS)
@@ -105,6 +108,8 @@ def watch(
 def _prepare_search(connection: Connection, registered: Registered, new_rows: int) -> Iterator[str]:
     """Build what search lacks after so many new vectors; yields each index' name before it is built."""
     missing = missing_search_indexes(connection, registered.declaration)
+    if missing and not may_build_indexes(connection, registered.declaration):
+        missing = []
     for index in missing:
         yield index.name
         build_index(connection, registered, index)

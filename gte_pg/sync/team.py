@@ -19,7 +19,7 @@ from gte_pg.database import Connection, Registered, connect_pooled
 from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError
-from gte_pg.sync.indexes import build_index
+from gte_pg.sync.indexes import build_index, is_missing, may_build_indexes
 from gte_pg.sync.status import has_pending
 from gte_pg.sync.worker import Round, Worker
 
@@ -242,9 +242,17 @@ class _Member:
         return done
 
     def _has_index(self, connection: Connection, registered: Registered) -> bool:
-        """Whether the pending rows have their index; builds it, unless another is at it."""
-        if registered not in self._indexed and build_index(
-            connection, registered, pending_index(registered.declaration)
-        ):
+        """Whether the pending rows have their index; builds it, unless another is at it.
+
+        True as well where this role may not build it: slow is better than not at all.
+        """
+        if registered not in self._indexed:
+            queue = pending_index(registered.declaration)
+            if (
+                is_missing(connection, registered.declaration, queue)
+                and may_build_indexes(connection, registered.declaration)
+                and not build_index(connection, registered, queue)
+            ):
+                return False
             self._indexed.add(registered)
-        return registered in self._indexed
+        return True

@@ -7,11 +7,13 @@ import threading
 import psycopg
 import pytest
 from click.testing import CliRunner
+from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, Registered, connect, load
+from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import dense_index_name, token_index_name
-from gte_pg.sync import sync_once
+from gte_pg.encoder import Encoder
+from gte_pg.sync import Team, sync_once, watch
 from gte_pg.sync.indexes import build_index, missing_search_indexes
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
@@ -131,6 +133,37 @@ with connect({dsn!r}) as connection:
         process.stdin.close()
     assert [process.wait(60) for process in started] == [0] * 4
     assert connection.execute(_VALID).fetchall() == [("articles_embedding_pending", True)]
+
+
+def test_a_worker_that_does_not_own_the_table_says_so_and_works_on(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_worker;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        GRANT ALL ON articles TO gte_pg_test_worker;
+        GRANT USAGE ON SCHEMA gte TO gte_pg_test_worker;
+        GRANT ALL ON ALL TABLES IN SCHEMA gte TO gte_pg_test_worker;
+    """)
+    limited = make_conninfo(dsn, options="-c role=gte_pg_test_worker")
+    team = Team(limited, threading.Event(), lambda _: encoder)
+    with connect(limited) as own:
+        *_, last = sync_once(own, articles, team)
+    assert (last.encoded, last.left) == (20, 0)
+    connection.execute("UPDATE articles SET title = 'again'")
+    for _, progress in watch(team, load_all):
+        if progress.stage == "done":
+            break
+    assert (progress.encoded, progress.left) == (20, 0)
+    assert connection.execute(_VALID).fetchall() == []
+    assert [one.getMessage() for one in caplog.records if "only its owner" in one.getMessage()]
+    assert drain(connection, articles).left == 0
+    assert len(connection.execute(_VALID).fetchall()) == 3
 
 
 def test_a_companion_has_the_search_indexes(dsn: str, connection: Connection, model: str) -> None:
