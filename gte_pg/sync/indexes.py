@@ -10,6 +10,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration, Index, search_indexes
+from gte_pg.errors import DatabaseError
 from gte_pg.sync.find_index import (
     CANCELLED,
     NOT_AS_DECLARED,
@@ -77,7 +78,8 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
     """Build an index unless it is there, without blocking writes; minutes for a large table.
 
     The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own.
-    False: somebody else is building it, or another one of the table.
+    False: somebody else is building it, or another one of the table. Raises DatabaseError where something
+    else has its name.
     """
     declaration = registered.declaration
     table = declaration.vectors.as_string()
@@ -118,6 +120,11 @@ def _build(connection: Connection, declaration: Declaration, index: Index) -> No
     if other is not None:
         drop_index(connection, other, NOT_AS_DECLARED)
     connection.execute(index.create(declaration, concurrently=True))
+    if is_missing(connection, declaration, index) and not is_building(connection, table):
+        raise DatabaseError(
+            f"the index {own.as_string()} cannot be built: something else has that name. Rename it, and "
+            "run gte-pg sync again"
+        )
 
 
 def update_statistics(connection: Connection, declaration: Declaration) -> None:

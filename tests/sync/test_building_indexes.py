@@ -13,6 +13,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import dense_index_name, token_index_name
 from gte_pg.encoder import Encoder
+from gte_pg.errors import DatabaseError
 from gte_pg.sync import Team, status, sync_once, watch
 from gte_pg.sync.indexes import build_index, missing_search_indexes
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
@@ -64,6 +65,16 @@ def test_a_build_that_was_cancelled_is_repaired(
     ).fetchone()
     assert definition is not None
     assert "hnsw" in definition[0]
+
+
+def test_something_else_that_has_the_name_is_named(
+    connection: Connection, articles: Registered
+) -> None:
+    connection.execute("CREATE VIEW articles_embedding_pending AS SELECT 1")
+    with pytest.raises(DatabaseError, match='"articles_embedding_pending" cannot be built'):
+        drain(connection, articles)
+    connection.execute("ALTER VIEW articles_embedding_pending RENAME TO mine")
+    assert drain(connection, articles).encoded == 20
 
 
 def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: Registered) -> None:
