@@ -120,7 +120,8 @@ def _build(connection: Connection, declaration: Declaration, index: Index) -> No
     if other is not None:
         drop_index(connection, other, NOT_AS_DECLARED)
     connection.execute(index.create(declaration, concurrently=True))
-    if is_missing(connection, declaration, index) and not is_building(connection, table):
+    # One that is INVALID is somebody's whose build has just failed: the next try mends it.
+    if not find_index(connection, table, declaration, index):
         raise DatabaseError(
             f"the index {own.as_string()} cannot be built: something else has that name. Rename it, and "
             "run gte-pg sync again"
