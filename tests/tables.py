@@ -88,7 +88,8 @@ def dsn_of(connection: Connection) -> str:
 
 @contextmanager
 def index_being_built(connection: Connection, table: str) -> Iterator[None]:
-    """Have somebody else build an index of the table all the while."""
+    """Have somebody else build an index of the table all the while; waiting for them is an error."""
+    connection.execute("SET lock_timeout = '5s'")
     with connect(dsn_of(connection)) as old, connect(dsn_of(connection)) as builder:
         old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT")  # its snapshot is what CREATE INDEX CONCURRENTLY waits for
@@ -103,6 +104,7 @@ def index_being_built(connection: Connection, table: str) -> Iterator[None]:
         finally:
             old.rollback()
             thread.join()
+            connection.execute("RESET lock_timeout")
 
 
 def broken_rows(connection: Connection, declaration: Declaration) -> int:
