@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from gte_pg.encoder.batching import arrange, batches
 from gte_pg.encoder.chunks import chunks
 from gte_pg.encoder.encoded import Encoded, gathered
+from gte_pg.encoder.open_graph import PROVIDERS
 from gte_pg.encoder.pooling import normalised, pooled
 from gte_pg.encoder.ready_made_session import ReadyMadeSession
-from gte_pg.encoder.session import PROVIDERS, Session
+from gte_pg.encoder.session import Session
 from gte_pg.encoder.token_weights import NO_WEIGHTS, Row, sparse_rows, strongest, weigh
 from gte_pg.encoder.tokenizer import TokenizedText, Tokenizer
 from gte_pg.errors import EncodingError, ModelError
@@ -63,7 +64,7 @@ class Encoder:
         )
         # Both take half a second for the largest models. The session opens without Python's lock, and
         # the tokenizer loads with it: so the session begins first, and neither waits for the other.
-        opening = self._callers.submit(self._open_session, providers)
+        opening = self._callers.submit(self._open_session, threads, providers)
         wait([opening], timeout=HEAD_START_SECONDS)
         self._tokenizer = _fitting_tokenizer(directory, weighted=head is not None)
         self._session = opening.result()
@@ -204,17 +205,20 @@ class Encoder:
     def _run(
         self, texts: Sequence[TokenizedText], groups: Sequence[list[int]]
     ) -> Iterator[tuple[list[int], tuple[NDArray[np.float32], list[Row]]]]:
-        def run(group: list[int]) -> tuple[NDArray[np.float32], list[Row]]:
-            return self._encode_batch([texts[index].ids for index in group])
+        alone = len(groups) == 1
 
-        # A single batch gains nothing from another thread.
-        results = map(run, groups) if len(groups) < 2 else self._callers.map(run, groups)
+        def run(group: list[int]) -> tuple[NDArray[np.float32], list[Row]]:
+            return self._encode_batch([texts[index].ids for index in group], alone=alone)
+
+        results = map(run, groups) if alone else self._callers.map(run, groups)
         return zip(groups, results, strict=True)
 
-    def _encode_batch(self, ids: list[list[int]]) -> tuple[NDArray[np.float32], list[Row]]:
+    def _encode_batch(
+        self, ids: list[list[int]], *, alone: bool
+    ) -> tuple[NDArray[np.float32], list[Row]]:
         """Return the pooled vectors of a batch, not normalised, and the token weights per text."""
         batch = arrange(ids)
-        hidden = self._session.run(batch)
+        hidden = self._session.run(batch, alone=alone)
         if self._firsts_only:
             return hidden, [NO_WEIGHTS] * len(ids)
         vectors = pooled(hidden, batch.starts, self._directory.pooling)
@@ -224,16 +228,18 @@ class Encoder:
         weights = np.split(weigh(hidden, self._head), batch.starts[1:])
         return vectors, [strongest(*pair) for pair in zip(tokens, weights, strict=True)]
 
-    def _open_session(self, providers: Sequence[str]) -> Session | ReadyMadeSession:
+    def _open_session(self, threads: int, providers: Sequence[str]) -> Session | ReadyMadeSession:
         directory, precision = self._directory, self.identity.precision
         if is_ready_made(directory.path):
             return ReadyMadeSession(
                 ready_made_graph(directory.path, precision),
-                providers,
                 hidden=directory.architecture.hidden,
-                quantized=precision == "int8",
+                precision=precision,
+                threads=threads,
+                providers=providers,
             )
-        return Session(built_graph(directory, precision, firsts_only=self._firsts_only), providers)
+        graph = built_graph(directory, precision, firsts_only=self._firsts_only)
+        return Session(graph, precision=precision, threads=threads, providers=providers)
 
     @property
     def _vocabulary(self) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gte_pg.encoder.batching import TOKEN_BUDGET, Batch
-from gte_pg.encoder.session import open_graph
+from gte_pg.encoder.open_graph import OpenGraph
 from gte_pg.errors import ModelError
+from gte_pg.models.catalogue import Precision
 
 __all__ = ["ReadyMadeSession"]
 
@@ -29,22 +31,38 @@ class ReadyMadeSession:
     """A ready-made graph, ready to run. Raises ModelError where it is none of an encoder."""
 
     def __init__(
-        self, path: Path, providers: Sequence[str], *, hidden: int, quantized: bool
+        self,
+        path: Path,
+        *,
+        hidden: int,
+        precision: Precision,
+        threads: int,
+        providers: Sequence[str],
     ) -> None:
-        self.budget = ALONE if quantized else TOKEN_BUDGET
+        self.budget = ALONE if precision == "int8" else TOKEN_BUDGET
         self._path = path
-        self._session = open_graph(path, providers, "fetch it again")
-        self._inputs = [found.name for found in self._session.get_inputs()]
+        self._graph = OpenGraph(
+            path,
+            precision=precision,
+            threads=threads,
+            providers=providers,
+            advice="fetch it again",
+        )
+        session = self._graph.session(alone=False)
+        self._inputs = [found.name for found in session.get_inputs()]
         unknown = sorted(set(self._inputs) - set(INPUTS))
         if unknown or "input_ids" not in self._inputs:
             raise ModelError(
                 f"{path} takes the inputs {', '.join(self._inputs)}; gte-pg knows "
                 f"{', '.join(INPUTS)}, and the first must be there: it is no text encoder"
             )
-        self._output = self._find_output(hidden)
+        self._output = self._find_output(session.get_outputs(), hidden)
 
-    def run(self, batch: Batch) -> NDArray[np.float32]:
-        """Return the last hidden state of each token, float32[tokens, hidden]. Blocks."""
+    def run(self, batch: Batch, *, alone: bool = False) -> NDArray[np.float32]:
+        """Return the last hidden state of each token, float32[tokens, hidden]. Blocks.
+
+        A batch that is `alone` gets several threads.
+        """
         present = batch.rows >= 0
         filled = {
             # What stands in the padding is masked.
@@ -54,8 +72,9 @@ class ReadyMadeSession:
             "position_ids": np.broadcast_to(np.arange(present.shape[1]), present.shape).copy(),
         }
         inputs = {name: filled[name] for name in self._inputs}
+        session = self._graph.session(alone=alone)
         try:
-            hidden: NDArray[np.float32] = self._session.run([self._output], inputs)[0]
+            hidden: NDArray[np.float32] = session.run([self._output], inputs)[0]
         except Exception as error:  # the runtime's errors have no common base
             raise ModelError(
                 f"{self._path} fails on texts of the shape {present.shape}: {error}; "
@@ -63,8 +82,8 @@ class ReadyMadeSession:
             ) from error
         return hidden.reshape(-1, hidden.shape[-1])[batch.places]
 
-    def _find_output(self, hidden: int) -> str:
-        outputs = {found.name: found.shape for found in self._session.get_outputs()}
+    def _find_output(self, found_outputs: Sequence[Any], hidden: int) -> str:
+        outputs = {found.name: found.shape for found in found_outputs}
         for name, shape in sorted(outputs.items(), key=lambda pair: pair[0] != HIDDEN):
             # A width that is not fixed is a name, not a number.
             if len(shape) == RANK and (shape[-1] == hidden or not isinstance(shape[-1], int)):

@@ -50,12 +50,13 @@ def _attention(
 ) -> str:
     square = (model.hidden, model.hidden)
     parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
+    qkv = [blocks.linear_layer(part, square) for part in parts]
     asking, attended = self_attention(
         blocks,
         batch,
         layer,
         hidden,
-        packed=blocks.stacked(parts, square),
+        qkv=qkv,
         heads=model.heads,
         turn=lambda values: values,  # positions are in the embeddings
         firsts=firsts,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto
 
-from gte_pg.graph.int8 import int8_linear
-from gte_pg.graph.onnx_file import Array, GraphWriter
+from gte_pg.graph.int8 import int8_products
+from gte_pg.graph.linear import Linear
+from gte_pg.graph.onnx_file import GraphWriter
 from gte_pg.models.catalogue import Precision
 from gte_pg.models.weights import Weights
 
@@ -42,17 +44,14 @@ class Blocks:
             return words
         return self.graph.node("Cast", [words], "embeddings/wide_words", to=TensorProto.FLOAT)
 
-    def linear(self, values: str, layer: str, shape: tuple[int, int], *, bias: bool = True) -> str:
+    def linear(self, values: str, layer: str, shape: tuple[int, int]) -> str:
+        (product,) = self.products(values, [self.linear_layer(layer, shape)])
+        return product
+
+    def linear_layer(self, layer: str, shape: tuple[int, int], *, bias: bool = True) -> Linear:
         weight = self.weights.tensor(f"{layer}.weight", shape)
         offset = self.weights.tensor(f"{layer}.bias", shape[:1]) if bias else None
-        return self.product(values, layer, weight, offset)
-
-    def stacked(self, layers: list[str], shape: tuple[int, int]) -> tuple[Array, Array]:
-        """Return weight and bias of linear layers as those of one, their outputs side by side."""
-        tensor = self.weights.tensor
-        weight = np.concatenate([tensor(f"{layer}.weight", shape) for layer in layers])
-        bias = np.concatenate([tensor(f"{layer}.bias", shape[:1]) for layer in layers])
-        return weight, bias
+        return Linear(layer, weight, offset)
 
     def layer_norm(self, values: str, layer: str) -> str:
         inputs = [values]
@@ -63,12 +62,18 @@ class Blocks:
             "LayerNormalization", inputs, f"{layer}/normal", axis=-1, epsilon=self.epsilon
         )
 
-    def product(self, values: str, name: str, weight: Array, bias: Array | None) -> str:
-        """Add a linear layer from its weight (outputs, inputs) and bias."""
+    def products(self, values: str, layers: Sequence[Linear]) -> list[str]:
+        """Add linear layers of the same values. One wide product would have to be cut apart again,
+        which copies it: several are faster.
+        """
         if self.precision == "int8":
-            return int8_linear(self.graph, values, name, weight, bias)
-        inputs = [values, self.graph.tensor(f"{name}.weight", weight.astype(np.float32))]
-        if bias is not None:
-            inputs.append(self.graph.tensor(f"{name}.bias", bias.astype(np.float32)))
+            return int8_products(self.graph, values, layers)
+        return [self._product(values, layer) for layer in layers]
+
+    def _product(self, values: str, layer: Linear) -> str:
+        name, graph = layer.name, self.graph
+        inputs = [values, graph.tensor(f"{name}.weight", layer.weight.astype(np.float32))]
+        if layer.bias is not None:
+            inputs.append(graph.tensor(f"{name}.bias", layer.bias.astype(np.float32)))
         # transB: the weight as stored, (outputs, inputs), without a transposed copy.
-        return self.graph.node("Gemm", inputs, f"{name}/linear", transB=1)
+        return graph.node("Gemm", inputs, f"{name}/linear", transB=1)

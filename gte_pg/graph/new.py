@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gte_pg.graph.blocks import Blocks
-from gte_pg.graph.onnx_file import Array
+from gte_pg.graph.linear import Linear
 from gte_pg.graph.ragged import Ragged
 from gte_pg.graph.rotary import rotary_tables
 from gte_pg.graph.self_attention import self_attention
@@ -68,7 +68,7 @@ def _attention(
         batch,
         layer,
         hidden,
-        packed=_qkv(blocks, model, layer),
+        qkv=_qkv(blocks, model, layer),
         heads=model.heads,
         turn=lambda values: _turn(blocks, values, rotary, model.heads),
         firsts=firsts,
@@ -78,11 +78,13 @@ def _attention(
     return blocks.layer_norm(total, f"{layer}.attn_ln")
 
 
-def _qkv(blocks: Blocks, model: NewArchitecture, layer: str) -> tuple[Array, Array]:
+def _qkv(blocks: Blocks, model: NewArchitecture, layer: str) -> list[Linear]:
     width = model.hidden
+    names = [f"{layer}.attention.{part}_proj" for part in "qkv"]
     if model.pack_qkv:
-        return blocks.stacked([f"{layer}.attention.qkv_proj"], (3 * width, width))
-    return blocks.stacked([f"{layer}.attention.{part}_proj" for part in "qkv"], (width, width))
+        packed = blocks.linear_layer(f"{layer}.attention.qkv_proj", (3 * width, width))
+        return packed.split(*names)
+    return [blocks.linear_layer(name, (width, width)) for name in names]
 
 
 def _turn(blocks: Blocks, values: str, rotary: list[str], heads: int) -> str:
@@ -99,9 +101,8 @@ def _mlp(blocks: Blocks, model: NewArchitecture, layer: str, hidden: str) -> str
     """`down(gelu(gate) · up)`: the first half of the packed projection is up, the second gate."""
     graph, width, inner = blocks.graph, model.hidden, model.intermediate
     name = f"{layer}.mlp.up_gate_proj"
-    packed = blocks.linear(hidden, name, (2 * inner, width), bias=False)
-    up, gate = f"{layer}/up", f"{layer}/gate"
-    graph.split_node("Split", [packed], [up, gate], axis=-1, num_outputs=2)
+    packed = blocks.linear_layer(name, (2 * inner, width), bias=False)
+    up, gate = blocks.products(hidden, packed.split(f"{layer}.mlp.up", f"{layer}.mlp.gate"))
     active = graph.node("Gelu", [gate], f"{layer}/active", approximate="none")
     gated = graph.node("Mul", [active, up], f"{layer}/gated")
     shrunk = blocks.linear(gated, f"{layer}.mlp.down_proj", (width, inner))

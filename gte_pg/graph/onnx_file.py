@@ -81,22 +81,10 @@ class GraphWriter:
         **attributes: Attribute,
     ) -> str:
         """Add an operator with one output."""
-        self.split_node(operator, inputs, [output], domain=domain, **attributes)
-        return output
-
-    def split_node(
-        self,
-        operator: str,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-        *,
-        domain: str = "",
-        **attributes: Attribute,
-    ) -> None:
-        """Add an operator with several outputs."""
-        node = helper.make_node(operator, inputs, outputs, domain=domain)
+        node = helper.make_node(operator, inputs, [output], domain=domain)
         node.attribute.extend(helper.make_attribute(*pair) for pair in attributes.items())
         self._nodes.append(node)
+        return output
 
     def save(self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> None:
         graph = helper.make_graph(self._nodes, "encoder", inputs, outputs, self._tensors)

@@ -24,13 +24,15 @@ BATCHES = ("main", "trunc16", "single", "empty", "long")
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_hidden_states(golden: Golden, batch: str) -> None:
-    session = Session(built_graph(read_directory(golden.path), "float32", firsts_only=False))
+@pytest.mark.parametrize("alone", [False, True])
+def test_hidden_states(golden: Golden, batch: str, *, alone: bool) -> None:
+    graph = built_graph(read_directory(golden.path), "float32", firsts_only=False)
+    session = Session(graph, precision="float32", threads=2)
     ids, mask = golden.arrays[f"{batch}.input_ids"], golden.arrays[f"{batch}.attention_mask"] == 1
     arranged = arrange([row[kept].tolist() for row, kept in zip(ids, mask, strict=True)])
 
     hidden = np.zeros((*mask.shape, 64), np.float32)
-    hidden[mask] = session.run(arranged)
+    hidden[mask] = session.run(arranged, alone=alone)
 
     if batch == "long":
         positions = golden.arrays["long.pos"]
@@ -47,9 +49,12 @@ def test_a_graph_of_first_tokens_gives_the_same(
     directory = read_directory(golden.path)
     ids, mask = golden.arrays[f"{batch}.input_ids"], golden.arrays[f"{batch}.attention_mask"] == 1
     arranged = arrange([row[kept].tolist() for row, kept in zip(ids, mask, strict=True)])
-    every = Session(built_graph(directory, precision, firsts_only=False)).run(arranged)
-    firsts = Session(built_graph(directory, precision, firsts_only=True)).run(arranged)
-    np.testing.assert_allclose(firsts, every[arranged.starts], atol=TOLERANCE, rtol=0)
+    every, firsts = (
+        Session(built_graph(directory, precision, firsts_only=only), precision=precision)
+        for only in (False, True)
+    )
+    expected = every.run(arranged)[arranged.starts]
+    np.testing.assert_allclose(firsts.run(arranged), expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
