@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/encode/load.py --tokenizer tokenizer.json [--rounds 5]
 
 `--tokenizer` is XLM-RoBERTa's, 250,000 tokens. A process of its own for each round; the graph is built and
-what is remembered of the files is there, as from the second start on. The least of the rounds. Own memory is
-what the process alone has; resident is with the pages of files, which others share.
+what is remembered of the files is there, as from the second start on. The least of the rounds. Own memory
+is what the process alone has; resident is with the pages of files, which others share.
 """
 
 from __future__ import annotations
