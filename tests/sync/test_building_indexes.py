@@ -11,11 +11,11 @@ from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
-from gte_pg.declaration import dense_index_name, token_index_name
+from gte_pg.declaration import dense_index_name, pending_index, token_index_name
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Team, status, sync_once, watch
-from gte_pg.sync.indexes import build_index, missing_search_indexes
+from gte_pg.sync.indexes import build_index, is_missing, missing_search_indexes
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
 
@@ -97,6 +97,25 @@ def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: 
         connection.execute(f"CREATE INDEX ON essays USING hnsw ({other})".encode())
     (missing,) = missing_search_indexes(connection, renamed.declaration)
     assert missing.method == "hnsw"
+
+
+def test_only_an_index_of_all_pending_rows_is_the_queue(
+    connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    queue, declaration = pending_index(articles.declaration), articles.declaration
+    connection.execute("DROP INDEX articles_embedding_pending")
+    for other in (
+        "(embedding_pending) WHERE embedding_pending > timestamptz '2026-01-01 00:00+00'",
+        "(id, embedding_pending) WHERE embedding_pending IS NOT NULL",
+        "(embedding_pending)",
+    ):
+        connection.execute(f"CREATE INDEX ON articles {other}".encode())
+        assert is_missing(connection, declaration, queue), other
+    connection.execute(
+        "CREATE INDEX ON articles (embedding_pending) WHERE embedding_pending IS NOT NULL"
+    )
+    assert not is_missing(connection, declaration, queue)
 
 
 def test_two_syncs_do_not_take_each_other_s_index_for_a_leftover(
