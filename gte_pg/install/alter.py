@@ -52,15 +52,14 @@ def alter_statements(
 ) -> list[sql.Composed]:
     """Return the statements that make one declaration the other, for one transaction.
 
-    Rows whose text stays the same keep their vectors; the others become pending, in one UPDATE.
+    Rows whose text stays the same keep their vectors; the others become pending, in one UPDATE, which
+    reads the whole table. What the dense index holds is no matter of rows: that leaves them alone.
     """
-    return [
-        *drop_capture(present),
-        *create_capture(wanted, postgres=postgres),
-        change(wanted),
-        store_statements(wanted),
-        _mark(wanted),
-    ]
+    noted = [change(wanted), store_statements(wanted)]
+    if wanted == replace(present, index_dimensions=wanted.index_dimensions, model=wanted.model):
+        return noted
+    capture = [*drop_capture(present), *create_capture(wanted, postgres=postgres)]
+    return [*capture, *noted, _mark(wanted)]
 
 
 def _mark(declaration: Declaration) -> sql.Composed:

@@ -147,6 +147,13 @@ def test_another_dense_index(dsn: str, filled: Connection) -> None:
     assert filled.execute(held).fetchone() == (64,)
 
 
+def test_another_dense_index_keeps_nobody_waiting(dsn: str, filled: Connection) -> None:
+    with connect(dsn) as writer, writer.transaction():
+        writer.execute("UPDATE articles SET title = 'a bird' WHERE id = 1")
+        gte_pg(dsn, "alter", "articles", "--index-dimensions", "32")
+    assert load(filled, "articles").declaration.index_dimensions == 32
+
+
 def test_the_printed_statements_are_the_command(dsn: str, filled: Connection) -> None:
     alter = ("alter", "articles", "--source", "body", "--on-change", "keep")
     printed = gte_pg(dsn, *alter, "--print-sql")
