@@ -19,7 +19,8 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
 # triggers, this text does not follow a renamed source column: then every change counts as one of the
-# text, and a worker finds out which rows have none.
+# text, and a worker finds out which rows have none. A TRUNCATE has the table for itself, but not the
+# companion, of which an index may be under way for minutes: a DELETE does not wait for that.
 _FUNCTION = sql.SQL("""\
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
@@ -31,7 +32,15 @@ _BODY = sql.SQL("""DECLARE
     taken boolean;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        TRUNCATE {vectors};
+        DECLARE
+            patience text := current_setting('lock_timeout');
+        BEGIN
+            PERFORM set_config('lock_timeout', '200ms', true);
+            TRUNCATE {vectors};
+            PERFORM set_config('lock_timeout', patience, true);
+        EXCEPTION WHEN lock_not_available THEN
+            DELETE FROM {vectors};
+        END;
         RETURN NULL;
     END IF;
     BEGIN

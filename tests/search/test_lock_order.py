@@ -9,7 +9,7 @@ import pytest
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.encoder import Encoder
 from gte_pg.search import encode_query, search
-from tests.tables import ARTICLES, add_embedding, drain
+from tests.tables import ARTICLES, add_embedding, drain, index_being_built
 
 
 @pytest.fixture
@@ -51,3 +51,25 @@ def test_a_search_and_a_truncate_do_not_wait_for_each_other(
             application.execute("TRUNCATE articles_embedding")
         thread.join()
     assert len(answers) == 1
+
+
+def test_a_truncate_does_not_wait_for_an_index_of_the_companion(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    """Whoever waits for the table by then has a snapshot for which the index build waits."""
+    own, own_patience = "SELECT current_setting('lock_timeout')", "5s"
+    with connect(dsn) as application, connect(dsn) as reader:
+        with index_being_built(connection, "articles_embedding"), application.transaction():
+            application.execute(f"SET lock_timeout = '{own_patience}'".encode())
+            application.execute("TRUNCATE articles")
+            assert application.execute(own).fetchone() == (own_patience,)
+            waiting = threading.Thread(target=reader.execute, args=(b"SELECT FROM articles",))
+            waiting.start()
+            assert application.execute("SELECT FROM articles_embedding").fetchall() == []
+        waiting.join()
+        application.execute("INSERT INTO articles VALUES (1, 'new')")
+        assert application.execute("SELECT FROM articles_embedding").rowcount == 1
+        application.execute("TRUNCATE articles")
+        assert application.execute(own).fetchone() == (own_patience,)
+    left = "SELECT count(*) FROM articles_embedding"
+    assert connection.execute(left).fetchone() == (0,)
