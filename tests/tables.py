@@ -27,6 +27,7 @@ from gte_pg.encoder import Encoded, Encoder
 from gte_pg.install import add_statements
 from gte_pg.models import identify
 from gte_pg.sync import Progress, Team, count_broken, sync_once
+from gte_pg.sync.copy_keys import copy_keys
 
 ARTICLES = (
     "CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, likes int DEFAULT 0)"
@@ -47,6 +48,7 @@ def add_embedding(
     layout: Layout = "columns",
     on_change: OnChange = "clear",
     index_dimensions: int | None = None,
+    copied: bool = True,
 ) -> Registered:
     found = find_table(connection, table)
     declaration = found.declare(
@@ -65,7 +67,10 @@ def add_embedding(
         ensure_schema(transaction)
         for statement in add_statements(declaration, postgres=postgres_version(transaction)):
             run(transaction, statement)
-    return load(connection, table, name)
+    registered = load(connection, table, name)
+    if copied:
+        assert copy_keys(connection, registered, threading.Event())
+    return registered
 
 
 def drain(connection: Connection, registered: Registered) -> Progress:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import click
 
 from gte_pg.cli.database import dsn_option
@@ -18,6 +20,7 @@ from gte_pg.declaration import Layout, OnChange, Storage, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
+from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index
 
 
@@ -93,7 +96,8 @@ def add(
     """Put an embedding on an existing TABLE, written as in SQL: articles, app."My Table".
 
     Adds its columns and triggers in one short transaction, without reading or rewriting the table, and then
-    the index of pending rows CONCURRENTLY. Every row with text is then pending: run gte-pg sync.
+    the rows of a companion and the index of pending rows without blocking anybody. Every row with text is
+    then pending: run gte-pg sync.
     """
     if (bool(sources), template is not None, expression is not None).count(True) != 1:
         raise click.UsageError("say what is encoded: --source, --template or --expression")
@@ -139,8 +143,10 @@ def add(
         click.echo(f"-- Not in a transaction:\n-- {queue.as_string()};")
     else:
         with connect(dsn) as connection:
-            # A worker may be a role that must not build it. Where somebody else builds one, it is theirs.
-            build_index(connection, load(connection, table, name), pending_index(declaration))
+            registered = load(connection, table, name)
+            # A worker may be a role that must not do either. Where somebody else builds one, it is theirs.
+            copy_keys(connection, registered, threading.Event())
+            build_index(connection, registered, pending_index(declaration))
         click.echo(
             f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync",
             err=True,

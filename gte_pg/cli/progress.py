@@ -52,6 +52,8 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
                 bar.update(
                     task, rate=f"{rate:,.0f} rows/s" if last.encoded else "loading the model"
                 )
+            if last.stage == "copying keys":
+                bar.update(task, description=f"copying the keys of {title}")
             if last.stage == "indexing":
                 bar.update(task, description=f"building the index {last.index}")
             if last.stage == "done":

@@ -215,13 +215,14 @@ BEGIN
     LOOP
         is_pending := false;
         FOR declared IN
-            SELECT e.name, e.vectors FROM gte.embedding AS e
+            SELECT e.name, e.vectors, e.copying FROM gte.embedding AS e
             WHERE e.relation = wait_until_synced.relation AND NOT e.standby
         LOOP
             EXECUTE format(
                 'SELECT EXISTS (SELECT FROM %s WHERE %2$I IS NOT NULL AND %2$I <= $1)',
                 declared.vectors, declared.name || '_pending'
             ) INTO is_pending USING called;
+            is_pending := is_pending OR declared.copying;
             EXIT WHEN is_pending;
         END LOOP;
         IF NOT is_pending OR clock_timestamp() > called + timeout THEN

@@ -28,13 +28,22 @@ class Registered:
 
 
 def register(
-    declaration: Declaration, *, search_statement: str, exact_statement: str, standby: bool = False
+    declaration: Declaration,
+    *,
+    search_statement: str,
+    exact_statement: str,
+    standby: bool = False,
+    copying: bool = False,
 ) -> sql.Composed:
-    """Return the statement that records a declaration and the statements that search it."""
+    """Return the statement that records a declaration and the statements that search it.
+
+    With `copying` the keys of the table's rows are still to be copied to its companion.
+    """
     values = _values(declaration) | {
         "search_statement": search_statement,
         "exact_statement": exact_statement,
         "standby": standby,
+        "copying": copying,
     }
     return sql.SQL(
         "INSERT INTO gte.embedding (relation, vectors, {}) VALUES ({}::regclass, {}::regclass, {})"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
-from gte_pg.declaration.text import row_is_empty
 
 # Types and collations of the key come with the rows. A vector is read whole or not at all: kept in
 # line, where Postgres can, a scan or a re-scoring needs no second look-up.
 _CREATE = sql.SQL("""\
 CREATE TABLE {vectors} WITH (toast_tuple_target = 8160) AS
-SELECT {key}, {nothing}, CASE WHEN NOT {empty} THEN timestamptz '-infinity' END AS {pending},
-       0::bigint AS {version}
-FROM {relation} AS d""")
+SELECT {key}, {nothing}, NULL::timestamptz AS {pending}, 0::bigint AS {version} FROM {relation}
+WITH NO DATA""")
 
 _COMPLETE = sql.SQL("""\
 ALTER TABLE {vectors} ADD PRIMARY KEY ({key}),
@@ -41,11 +39,7 @@ $grant$""")
 
 
 def create_companion(declaration: Declaration) -> list[sql.Composed]:
-    """Create the companion with a row for every row of the table: pending, or empty without text.
-
-    Writers of the table wait until the transaction ends, about a second for a million rows: no row
-    may slip in between this and the triggers. Whoever may read the table may read the companion.
-    """
+    """Create the companion, without any row. Whoever may read the table may read the companion."""
     types = {
         declaration.dense_column: f"{declaration.storage}({declaration.dimensions})",
         declaration.sparse_column: f"sparsevec({declaration.sparse_dimensions})",
@@ -71,8 +65,7 @@ def create_companion(declaration: Declaration) -> list[sql.Composed]:
         sql.SQL("r.{} = {}.{}").format(name, declaration.vectors, name) for name in key
     )
     return [
-        sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(declaration.relation),
-        _CREATE.format(**names, nothing=nothing, empty=row_is_empty(declaration, "d")),
+        _CREATE.format(**names, nothing=nothing),
         _COMPLETE.format(**names, inline=inline),
         sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(declaration.vectors),
         _POLICY.format(**names, same_key=same_key),

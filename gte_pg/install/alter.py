@@ -56,10 +56,15 @@ def alter_statements(
     reads the whole table. What the dense index holds is no matter of rows: that leaves them alone.
     """
     noted = [change(wanted), store_statements(wanted)]
-    if wanted == replace(present, index_dimensions=wanted.index_dimensions, model=wanted.model):
+    if _is_other_index(present, wanted):
         return noted
     capture = [*drop_capture(present), *create_capture(wanted, postgres=postgres)]
     return [*capture, *noted, _mark(wanted)]
+
+
+def _is_other_index(present: Declaration, wanted: Declaration) -> bool:
+    same = replace(present, index_dimensions=wanted.index_dimensions, model=wanted.model)
+    return present.index_dimensions != wanted.index_dimensions and wanted == same
 
 
 def _mark(declaration: Declaration) -> sql.Composed:

@@ -27,15 +27,15 @@ def add_statements(
     """Return the statements that put an embedding on a table that has rows.
 
     Every row becomes pending. The table is locked until the transaction ends, but not rewritten, nor
-    read: indexes come later, CONCURRENTLY, that of the pending rows before they are encoded and those of
-    searches when the vectors are there, an order of magnitude faster than row by row. (With a companion
-    writers wait while the keys are copied.)
+    read: what takes its time is left to the workers. They copy the keys to a companion, and build indexes
+    CONCURRENTLY: that of the pending rows before they are encoded, and those of searches when the vectors
+    are there, an order of magnitude faster than row by row.
     """
     companion = declaration.layout == "companion"
     return [
         *(create_companion(declaration) if companion else add_columns(declaration)),
         *create_capture(declaration, postgres=postgres),
-        _register(declaration, standby=standby),
+        _register(declaration, standby=standby, copying=companion),
     ]
 
 
@@ -75,10 +75,13 @@ def detach_statements(declaration: Declaration) -> list[sql.Composed]:
     ]
 
 
-def _register(declaration: Declaration, *, standby: bool = False) -> sql.Composed:
+def _register(
+    declaration: Declaration, *, standby: bool = False, copying: bool = False
+) -> sql.Composed:
     return register(
         declaration,
         search_statement=stored_statement(declaration),
         exact_statement=stored_statement(declaration, exact=True),
         standby=standby,
+        copying=copying,
     )

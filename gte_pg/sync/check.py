@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, fill
+from gte_pg.database import Connection, Registered, fill, registered_as
 from gte_pg.declaration import (
     WRITE_BACK_SETTING,
     Declaration,
@@ -38,8 +38,12 @@ NOT CASE
     ELSE {filled} = {all} AND ({stored} = {hash} OR {keeps} AND {pending} IS NOT NULL)
 END""")
 
-# A row of either table that has none in the other is broken too.
-_IS_BROKEN_PAIR = sql.SQL("({s_key} IS NULL OR {d_key} IS NULL OR {broken})")
+# A row of either table that has none in the other is broken too, unless it is still to be copied.
+_IS_BROKEN_PAIR = sql.SQL("""
+CASE WHEN {s_key} IS NULL THEN true
+    WHEN {d_key} IS NULL THEN NOT EXISTS (SELECT FROM gte.embedding WHERE {registered} AND copying)
+    ELSE {broken}
+END""")
 
 _FIND = sql.SQL("SELECT {key} FROM {rows} WHERE {broken}")
 
@@ -158,7 +162,10 @@ def _is_broken(declaration: Declaration) -> sql.Composed:
         return broken
     first = declaration.key[0].name
     return _IS_BROKEN_PAIR.format(
-        s_key=sql.Identifier("s", first), d_key=sql.Identifier("d", first), broken=broken
+        s_key=sql.Identifier("s", first),
+        d_key=sql.Identifier("d", first),
+        registered=registered_as(declaration),
+        broken=broken,
     )
 
 

@@ -9,6 +9,7 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration, Index, pending_index
 from gte_pg.sync.claim import Claims
+from gte_pg.sync.copy_keys import copy_statement, is_copied
 from gte_pg.sync.indexes import is_missing, missing_search_indexes
 from gte_pg.sync.rows import Rows
 
@@ -22,7 +23,9 @@ def worker_statements(connection: Connection, registered: Registered) -> dict[st
     declaration = registered.declaration
     missing = missing_search_indexes(connection, declaration)
     queue = [pending_index(declaration)]
+    copying = {} if is_copied(connection, registered) else {"copy keys": copy_statement(registered)}
     return {
+        **copying,
         **_builds(declaration, [one for one in queue if is_missing(connection, declaration, one)]),
         "claim a batch of pending rows": claims.statement(),
         **Rows(connection, registered).statements(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_join
+from gte_pg.sync.copy_keys import is_copied
 from gte_pg.sync.planned_rows import planned_rows
 from gte_pg.sync.settings import lock_in_order
 from gte_pg.sync.source import source_hash
@@ -20,9 +21,10 @@ class Status:
     """Rows of one embedding. `failed` and `parked` rows are among the pending ones.
 
     Of a table of more than a million rows `rows` is the planner's estimate, and `encoded` those of them
-    that are not pending, with text or without: then `estimated` is true. `oldest_pending_seconds` is
-    None when nothing is pending, or for rows from before the embedding. `rows_per_second` is what all
-    workers together have encoded in the last five minutes.
+    that are not pending, with text or without: then `estimated` is true. So it is while keys are copied
+    to a new companion: rows that are not there yet count as pending. `oldest_pending_seconds` is None when
+    nothing is pending, or for rows from before the embedding. `rows_per_second` is what all workers
+    together have encoded in the last five minutes.
     """
 
     rows: int
@@ -71,7 +73,11 @@ _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT N
 
 _HAS_PENDING = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} IS NOT NULL)")
 
-_PENDING_SINCE = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} <= %s)")
+# Rows that are still to be copied to a companion are pending since before there was an embedding.
+_PENDING_SINCE = sql.SQL("""
+SELECT EXISTS (SELECT FROM gte.embedding WHERE id = %(embedding)s AND copying)
+    OR EXISTS (SELECT FROM {vectors} AS d WHERE {pending} <= %(moment)s)
+""")
 
 
 def status(connection: Connection, registered: Registered) -> Status:
@@ -94,8 +100,12 @@ def status(connection: Connection, registered: Registered) -> Status:
             hash=source_hash(declaration),
         )
         row = connection.execute(statement, {"embedding": registered.id}).fetchone()
-    assert row is not None
-    return Status(*row)
+        assert row is not None
+        found = Status(*row)
+        if is_copied(connection, registered):
+            return found
+        rows = max(found.rows, planned_rows(connection, declaration.relation))
+    return replace(found, rows=rows, pending=found.pending + rows - found.rows, estimated=True)
 
 
 def count_pending(connection: Connection, registered: Registered) -> int:
@@ -113,7 +123,8 @@ def is_pending_since(connection: Connection, registered: Registered, moment: dat
     statement = fill(
         _PENDING_SINCE, vectors=registered.declaration.vectors, pending=_pending(registered)
     )
-    (answer,) = connection.execute(statement, (moment,)).fetchone() or (False,)
+    values = {"embedding": registered.id, "moment": moment}
+    (answer,) = connection.execute(statement, values).fetchone() or (False,)
     return bool(answer)
 
 

@@ -16,6 +16,7 @@ import psycopg
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import pending_index
 from gte_pg.errors import DatabaseError
+from gte_pg.sync.copy_keys import copy_keys, is_copied
 from gte_pg.sync.indexes import (
     build_index,
     is_missing,
@@ -29,15 +30,15 @@ from gte_pg.sync.team import Team
 
 logger = logging.getLogger(__name__)
 
-# How often one looks whether somebody else's index is there.
-_BUILDING_SECONDS = 0.25
+# How often one looks whether somebody else's index is there, or their transaction over.
+_OTHERS_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a sync stands. Rows are counted from its start; `pending` is what it found then."""
 
-    stage: Literal["encoding", "indexing", "done"]
+    stage: Literal["copying keys", "encoding", "indexing", "done"]
     pending: int
     encoded: int = 0
     failed: int = 0
@@ -48,18 +49,22 @@ class Progress:
 def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
     """Encode all pending rows of one embedding, then build its missing search indexes.
 
-    A new embedding gets the index of its pending rows first.
+    A new embedding gets its companion's rows and the index of its pending rows first.
 
     Yields after every batch and before every index. The last value, stage `done`, says how many rows
     are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
     """
+    if not is_copied(connection, registered):
+        yield Progress("copying keys", 0)
+        while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
+            team.stop.wait(_OTHERS_SECONDS)
     queue = pending_index(registered.declaration)
     if is_missing(connection, registered.declaration, queue) and may_build_indexes(
         connection, registered.declaration
     ):
         yield Progress("indexing", 0, index=queue.name)
         while not build_index(connection, registered, queue) and not team.stop.is_set():
-            team.stop.wait(_BUILDING_SECONDS)
+            team.stop.wait(_OTHERS_SECONDS)
     progress = Progress("encoding", count_pending(connection, registered))
     yield progress
     if progress.pending:

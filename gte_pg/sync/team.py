@@ -19,6 +19,7 @@ from gte_pg.database import Connection, Registered, connect_pooled
 from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError
+from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index, is_missing, may_build_indexes
 from gte_pg.sync.status import has_pending
 from gte_pg.sync.worker import Round, Worker
@@ -154,7 +155,7 @@ class _Member:
         # When an embedding that cannot be worked on is tried again.
         self._not_before: dict[Registered, float] = {}
         self._drained: set[Registered] = set()
-        self._indexed: set[Registered] = set()
+        self._prepared: set[Registered] = set()
 
     def work(self) -> None:
         """Work until there is nothing to do, or for ever; what ended it is reported."""
@@ -207,7 +208,7 @@ class _Member:
         if self._team.stop.is_set() or time.monotonic() < self._not_before.get(registered, 0):
             return None
         try:
-            if self._forever and not self._has_index(connection, registered):
+            if self._forever and not self._is_prepared(connection, registered):
                 return None
             done = self._work_on(connection, registered, workers)
         except (psycopg.Error, GtePgError) as error:
@@ -241,12 +242,13 @@ class _Member:
         self._team.limit.give_back(rows - (done.encoded if done else 0))
         return done
 
-    def _has_index(self, connection: Connection, registered: Registered) -> bool:
-        """Whether the pending rows have their index; builds it, unless another is at it.
+    def _is_prepared(self, connection: Connection, registered: Registered) -> bool:
+        """Whether the work list has its index, and all rows; sees to it, unless another is at it.
 
-        True as well where this role may not build it: slow is better than not at all.
+        True as well where this role may not build the index: slow is better than not at all.
         """
-        if registered not in self._indexed:
+        if registered not in self._prepared:
+            copied = copy_keys(connection, registered, self._team.stop)
             queue = pending_index(registered.declaration)
             if (
                 is_missing(connection, registered.declaration, queue)
@@ -254,5 +256,6 @@ class _Member:
                 and not build_index(connection, registered, queue)
             ):
                 return False
-            self._indexed.add(registered)
+            if copied:
+                self._prepared.add(registered)
         return True

@@ -25,7 +25,7 @@ def test_the_schema_is_made_once_and_made_again_without_harm(empty_dsn: str) -> 
         thread.join()
     with connect(empty_dsn) as connection:
         assert connection.execute("SELECT version_num FROM gte.schema_version").fetchall() == [
-            ("0006",)
+            ("0007",)
         ]
         assert connection.execute("SHOW search_path").fetchone() == ('"$user", public',)
 

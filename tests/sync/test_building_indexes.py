@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
-from gte_pg.declaration import dense_index_name, pending_index, token_index_name
+from gte_pg.declaration import Layout, dense_index_name, pending_index, token_index_name
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Team, status, sync_once, watch
@@ -130,13 +130,16 @@ def test_two_syncs_do_not_take_each_other_s_index_for_a_leftover(
     assert missing_search_indexes(connection, articles.declaration) == []
 
 
-def test_adding_an_embedding_reads_no_row(dsn: str, connection: Connection, model: str) -> None:
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_adding_an_embedding_reads_no_row(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
     """It has the table for itself: what it does there takes as long for many rows as for few."""
     connection.execute(ARTICLES)
     connection.execute("INSERT INTO articles SELECT n, 'title' FROM generate_series(1, 5000) n")
     reads = "SELECT pg_stat_force_next_flush(), pg_stat_get_tuples_returned('articles'::regclass)"
     before = connection.execute(reads).fetchone()
-    add_embedding(dsn, connection, "articles", ("title",), model)
+    add_embedding(dsn, connection, "articles", ("title",), model, layout=layout, copied=False)
     assert connection.execute(reads).fetchone() == before
 
 
