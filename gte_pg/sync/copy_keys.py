@@ -52,7 +52,7 @@ def is_copied(connection: Connection, registered: Registered) -> bool:
 
 
 def copy_keys(connection: Connection, registered: Registered, stop: threading.Event) -> bool:
-    """Copy the keys that are still to be copied; a second or two a million rows. Ends early by `stop`.
+    """Copy the keys that are still to be copied; a few seconds a million rows. Ends early by `stop`.
 
     False: somebody has written the next row and not committed yet; it takes another call. Raises
     DatabaseError where this role may not write to the companion.
