@@ -112,21 +112,22 @@ def is_still_declared(registered: Registered) -> sql.Composed:
     )
 
 
-# All but the first two are named as in Declaration.
+# All but the first two and the last two are named as in Declaration.
 _FIELDS = (
     "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",
     "storage", "impact_step", "on_change", "template", "expression", "index_dimensions", "companion",
-    "standby",
+    "standby", "copying",
 )  # fmt: skip
 
-# A table that was dropped leaves its row behind: it no longer joins with pg_class.
+# A table that was dropped leaves its row behind: it no longer joins with pg_class. All columns are asked
+# for, so that the schema of an older gte-pg is noticed here.
 _LOAD = """
 SELECT e.id, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        e.name, e.source, e.model, e.generation, e.dimensions, e.sparse_dimensions,
        e.storage, e.impact_step::float8, e.on_change, e.template, e.expression,
        e.index_dimensions,
        CASE WHEN e.vectors <> e.relation THEN ARRAY[vn.nspname::text, v.relname::text] END,
-       e.standby
+       e.standby, e.copying
 FROM gte.embedding e
 JOIN pg_class c ON c.oid = e.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_class v ON v.oid = e.vectors LEFT JOIN pg_namespace vn ON vn.oid = v.relnamespace
@@ -199,6 +200,7 @@ def load(
 def _registered(connection: Connection, row: dict[str, Any], *, broken: bool) -> Registered:
     identifier, written, standby = row.pop("id"), row.pop("written"), row.pop("standby")
     source, companion = tuple(row.pop("source")), row.pop("companion")
+    del row["copying"]  # it may be over by the time that it matters
     table = find_table(connection, written)
     missing = [column for column in source if column not in table.columns]
     if missing and not broken:

@@ -11,6 +11,7 @@ from gte_pg.database import Connection, connect, engine, load
 from gte_pg.database.schema import _migrations
 from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
+from gte_pg.errors import DatabaseError
 from gte_pg.install import prepare_database
 from gte_pg.search import encode_query, search
 from gte_pg.sync import count_broken, missing_triggers
@@ -103,6 +104,9 @@ def test_an_upgrade_in_place_loses_nothing(
     }
     before = {table: connection.execute(rows).fetchall() for table, rows in kept.items()}
     bring_back(dsn, revision)
+    if revision != REVISIONS[0]:
+        with pytest.raises(DatabaseError, match="gte-pg init"):
+            load(connection, "articles")
     made = engine(dsn)
     with made.begin() as transaction:
         prepare_database(transaction)
