@@ -21,15 +21,21 @@ def connect(dsn: str) -> Connection:
 
 
 def connect_pooled(dsn: str) -> Connection:
-    """Open an autocommit connection that may be a pooler's: nothing is set or prepared in its session."""
+    """Open an autocommit connection that may be a pooler's: nothing is set or prepared in its session.
+
+    Its transactions are READ COMMITTED whatever the database's default is: a row that has changed
+    meanwhile is looked at again, and no SERIALIZABLE transaction of an application fails by them.
+    """
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             dsn, autocommit=True, application_name="gte-pg", prepare_threshold=None
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
         ) from error
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    return connection
 
 
 def find_vector_types(connection: Connection) -> None:
