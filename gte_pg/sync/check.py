@@ -143,6 +143,8 @@ def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
     # Rows that a policy hides must not count as right.
     with connection.transaction():
         connection.execute("SET LOCAL row_security = off")
+        # It takes as long as the table is large.
+        connection.execute("SET LOCAL statement_timeout = 0")
         lock_in_order(connection, declaration)
         return [key for (key,) in connection.execute(statement).fetchall()]
 

@@ -19,6 +19,7 @@ from gte_pg.sync.find_index import (
     is_building,
     named_otherwise,
 )
+from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.partitioned_index import build_partitioned_index
 
 logger = logging.getLogger(__name__)
@@ -28,14 +29,6 @@ _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s
 # Postgres builds one index of a table at a time; those of this process do not even ask at once.
 _building: set[str] = set()
 _building_lock = threading.Lock()
-
-# A graph that does not fit in memory builds many times slower.
-_BUILD_MEMORY = """
-SELECT set_config('maintenance_work_mem', greatest(
-    pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('512MB')
-) / 1024 || 'kB', false)
-"""
-
 
 # Indexes are the business of a table's owner, who may also create things in its schema.
 _MAY_BUILD = """
@@ -90,9 +83,8 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
             return False
         _building.add(table)
     try:
-        connection.execute(_BUILD_MEMORY)
-        _build(connection, declaration, index)
-        connection.execute("RESET maintenance_work_mem")
+        with unhurried(connection):
+            _build(connection, declaration, index)
     except psycopg.errors.DeadlockDetected:
         # Two that begin in the same moment wait for each other.
         return False

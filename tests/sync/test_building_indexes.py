@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import psycopg
 import pytest
@@ -141,6 +142,32 @@ def test_adding_an_embedding_reads_no_row(
     before = connection.execute(reads).fetchone()
     add_embedding(dsn, connection, "articles", ("title",), model, layout=layout, copied=False)
     assert connection.execute(reads).fetchone() == before
+
+
+def test_a_build_may_take_longer_than_other_statements(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    connection.execute("DROP INDEX articles_embedding_dense")
+    (missing,) = missing_search_indexes(connection, articles.declaration)
+    limits = {"statement_timeout": "300ms", "lock_timeout": "200ms", "maintenance_work_mem": "16MB"}
+    limited = make_conninfo(dsn, options=" ".join(f"-c {name}={limits[name]}" for name in limits))
+    with connect(dsn) as old, connect(limited) as builder:
+        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT")
+        thread = threading.Thread(target=build_index, args=(builder, articles, missing))
+        thread.start()
+        waiting = (
+            "SELECT FROM pg_stat_progress_create_index WHERE phase = 'waiting for old snapshots'"
+        )
+        while thread.is_alive() and not connection.execute(waiting).fetchall():
+            time.sleep(0.01)
+        thread.join(timeout=1)
+        old.rollback()
+        thread.join()
+        assert missing_search_indexes(connection, articles.declaration) == []
+        found = {name: builder.execute(f"SHOW {name}".encode()).fetchone() for name in limits}
+        assert found == {name: (value,) for name, value in limits.items()}
 
 
 def test_many_that_begin_at_once_build_it_once(

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import cast
 
 import pytest
 from click.testing import CliRunner
+from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Layout, trigger_names
 from gte_pg.errors import DeclarationError
 from gte_pg.sync import count_broken, missing_triggers, repair, status
@@ -173,3 +175,19 @@ def test_nothing_is_broken_right_after_add(
     assert done.exit_code == 0, done.output
     drain(connection, registered)
     assert count_broken(connection, registered) == 0
+
+
+def test_a_check_may_take_longer_than_other_statements(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    limited = make_conninfo(dsn, options="-c statement_timeout=300ms")
+    counted: list[int] = []
+    with connect(limited) as checker, connect(dsn) as other, other.transaction():
+        other.execute("LOCK TABLE articles")
+        thread = threading.Thread(target=lambda: counted.append(count_broken(checker, articles)))
+        thread.start()
+        thread.join(timeout=0.7)
+        assert thread.is_alive()
+        other.execute("UPDATE articles SET likes = 1")
+    thread.join()
+    assert counted == [0]

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from gte_pg.database import Connection, Registered, load_all
 from gte_pg.encoder import Encoder
 from gte_pg.sync import Team, count_broken, missing_triggers, sync_once, wait_until_synced, watch
+from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.indexes import missing_search_indexes
 
 pytestmark = pytest.mark.skipif(
@@ -118,3 +119,12 @@ def test_a_sync_builds_its_indexes(
         *_, last = sync_once(own, articles, team)
     assert (last.encoded, last.left) == (20, 0)
     assert missing_search_indexes(connection, articles.declaration) == []
+
+
+def test_an_index_build_sets_nothing_in_a_session_that_is_shared(dsn: str, pooled: str) -> None:
+    for address, expected in ((pooled, "7s"), (dsn, "0")):
+        with psycopg.connect(address, autocommit=True, prepare_threshold=None) as own:
+            own.execute("SET statement_timeout = '7s'")
+            with unhurried(own):
+                assert own.execute("SHOW statement_timeout").fetchone() == (expected,)
+            assert own.execute("SHOW statement_timeout").fetchone() == ("7s",)

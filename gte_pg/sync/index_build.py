@@ -1,0 +1,49 @@
+"""What the building of an index needs of its session: time and memory. It cannot be in a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gte_pg.database import Connection
+
+# A role's limits are meant for an application's statements; an index of a large table takes longer, and one
+# that was cancelled has to begin again. (`transaction_timeout` came with Postgres 17.)
+_LIMITS = ["statement_timeout", "lock_timeout", "transaction_timeout"]
+
+# A graph that does not fit in memory builds many times slower.
+_LEAST_MEMORY = "512MB"
+
+_BEFORE = """
+SELECT name, current_setting(name) FROM pg_settings
+WHERE name = ANY (%(limits)s)
+   OR name = 'maintenance_work_mem' AND pg_size_bytes(current_setting(name)) < pg_size_bytes(%(memory)s)
+"""
+
+_SET = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
+
+
+@contextmanager
+def unhurried(connection: Connection) -> Iterator[None]:
+    """Lift the session's limits and give it memory for as long as the context lasts.
+
+    Through a pooler nothing is set: it would be set in a session that is somebody else's the next moment.
+    """
+    if _is_pooled(connection):
+        yield
+        return
+    values = {"limits": _LIMITS, "memory": _LEAST_MEMORY}
+    before: dict[str, str] = dict(connection.execute(_BEFORE, values).fetchall())
+    wanted = ["0" if name in _LIMITS else _LEAST_MEMORY for name in before]
+    connection.execute(_SET, (list(before), wanted))
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(_SET, (list(before), list(before.values())))
+
+
+def _is_pooled(connection: Connection) -> bool:
+    """Whether it is a pooler that has answered: it calls its clients by numbers of its own."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row != (connection.info.backend_pid,)
