@@ -12,6 +12,9 @@ from gte_pg.errors import DatabaseError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+# The server converts: what is encoded is what the hash is of, in whatever encoding the database is.
+_ENCODING = "UTF8"
+
 
 def connect(dsn: str) -> Connection:
     """Open an autocommit connection on which pgvector's types are found; blocks until connected."""
@@ -28,7 +31,11 @@ def connect_pooled(dsn: str) -> Connection:
     """
     try:
         connection = psycopg.connect(
-            dsn, autocommit=True, application_name="gte-pg", prepare_threshold=None
+            dsn,
+            autocommit=True,
+            application_name="gte-pg",
+            client_encoding=_ENCODING,
+            prepare_threshold=None,
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(
@@ -55,6 +62,6 @@ def engine(dsn: str) -> sqlalchemy.Engine:
     """Return an engine that opens one connection at a time to `dsn`, for schema changes."""
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(dsn, application_name="gte-pg"),
+        creator=lambda: psycopg.connect(dsn, application_name="gte-pg", client_encoding=_ENCODING),
         poolclass=sqlalchemy.NullPool,
     )

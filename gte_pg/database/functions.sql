@@ -182,7 +182,7 @@ BEGIN
     END IF;
     IF found_rows > 1 THEN
         RAISE EXCEPTION 'the table % has % embeddings', relation, found_rows
-            USING ERRCODE = 'ambiguous_parameter', HINT = 'Name one: embedding => ''…''.';
+            USING ERRCODE = 'ambiguous_parameter', HINT = 'Name one: embedding => ''NAME''.';
     END IF;
     SELECT e.* INTO declared FROM gte.embedding AS e
     WHERE e.relation = search.relation

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from gte_pg.database.extension import ensure_pgvector
 from gte_pg.database.statements import run
+from gte_pg.errors import DatabaseError
 
 # One documented key for every advisory lock on the schema: the ASCII codes of "gte-pg".
 _SCHEMA_LOCK = int.from_bytes(b"gte-pg")
@@ -25,8 +26,13 @@ def ensure_schema(connection: Connection) -> None:
     """Create or upgrade the `gte` schema in the caller's transaction; harmless when it is current.
 
     Installs pgvector where it is missing, and puts its schema on the transaction's search path where
-    it lies outside. Other callers wait until this transaction ends.
+    it lies outside. Other callers wait until this transaction ends. Raises DatabaseError.
     """
+    if connection.execute(text("SHOW server_encoding")).scalar_one() == "SQL_ASCII":
+        raise DatabaseError(
+            "this database's encoding is SQL_ASCII: Postgres does not know what characters its texts are "
+            "made of, so nobody can encode them. Move them into a database with ENCODING 'UTF8'"
+        )
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
     vector = ensure_pgvector(connection)
     path = connection.execute(text("SELECT current_setting('search_path')")).scalar_one()

@@ -75,11 +75,17 @@ def record_failure(
         "embedding": registered.id,
         "key": key,
         "hash": text_hash,
-        "error": error.replace("\0", "\\0")[:_ERROR_CHARACTERS],
+        "error": _storable(connection, error)[:_ERROR_CHARACTERS],
         "retry": retry,
         "most": MOST_ATTEMPTS,
     }
     connection.execute(_RECORD, values)
+
+
+def _storable(connection: Connection, error: str) -> str:
+    """What is written must not fail for what it says, in whatever encoding the database is."""
+    known = "utf-8" if connection.info.parameter_status("server_encoding") == "UTF8" else "ascii"
+    return error.replace("\0", "\\0").encode(known, "backslashreplace").decode(known)
 
 
 def forget_failures(connection: Connection, registered: Registered, keys: list[str]) -> None:

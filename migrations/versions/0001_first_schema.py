@@ -64,7 +64,7 @@ _UPGRADE = (
     )
     """,
     """
-    -- The keys of a row in the token index: token × 16 + impact bucket, for every token weight.
+    -- The keys of a row in the token index: token * 16 + impact bucket, for every token weight.
     -- Index expressions are built with it: it must never change. A better one gets a new name.
     CREATE FUNCTION gte.sparse_keys(weights sparsevec, step real) RETURNS int[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10000
