@@ -24,6 +24,16 @@ FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_proc AS p
 WHERE a.attrelid = %(table)s::regclass AND a.attname = ANY (%(source)s) AND NOT a.attisdropped
 """
 
+# Tables that inherit: of partitions Postgres sees to it that they have the triggers of their table, and
+# TimescaleDB says so of the chunks of its hypertables.
+_HEIRS = """
+SELECT i.inhrelid::regclass::text
+FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE p.oid = %(table)s::regclass AND p.relkind <> 'p'
+  AND c.relnamespace IS DISTINCT FROM to_regnamespace('_timescaledb_internal')
+ORDER BY 1
+"""
+
 _TRIAL = "gte_pg_text"
 
 # What a generated column takes is what a trigger can rely on: immutable, of this row alone, and here of
@@ -53,6 +63,11 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
                 "session that reads it. Use a column of text, or an expression that does not: "
                 f"extract(year from {{{column}}})::int::text, say"
             )
+    if heirs := connection.exec_driver_sql(_HEIRS, named).scalars().all():
+        raise DeclarationError(
+            f"{', '.join(heirs)} inherits from {table}: what is written there fires no trigger of {table}, "
+            "so it would never be encoded. Make it a partition, or put embeddings on the tables that inherit"
+        )
     if late := late_triggers(plain_connection(connection), declaration):
         raise DeclarationError(
             f"{', '.join(late)} may change the text when gte-pg's triggers have looked at it: triggers "

@@ -73,12 +73,14 @@ FROM unnest(%(keys)s::text[]) AS broken (key), {relation} AS s WHERE {join_s}
 ON CONFLICT DO NOTHING
 """)
 
-# A partition has triggers of its own, which whoever owns it can disable.
+# A partition has triggers of its own, which whoever owns it can disable; a table that came to inherit since
+# has none.
 _TRIGGERS = """
 SELECT trigger, tree.relid::regclass::text
 FROM (
     SELECT to_regclass(%(table)s) AS relid, true AS root
     UNION SELECT relid, level = 0 FROM pg_partition_tree(to_regclass(%(table)s))
+    UNION SELECT inhrelid, false FROM pg_inherits WHERE inhparent = to_regclass(%(table)s)
 ) AS tree, unnest(%(triggers)s::text[]) AS trigger
 WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT EXISTS (
     SELECT FROM pg_trigger t

@@ -164,6 +164,20 @@ def test_a_partition_is_guarded_like_its_table(
     assert (count_broken(connection, parts), status(connection, parts).rows) == (0, 10)
 
 
+def test_a_table_that_inherits_is_refused_and_found(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    """Unlike a partition it has no triggers of its parent's, and no primary key."""
+    connection.execute("CREATE TABLE essays () INHERITS (articles)")
+    found = missing_triggers(connection, articles)
+    assert found
+    assert all(one.endswith(" on essays") for one in found)
+    with pytest.raises(DeclarationError, match="essays inherits from"):
+        add_embedding(dsn, connection, "articles", ("body",), articles.declaration.model, name="b")
+    connection.execute("DROP TABLE essays")
+    assert missing_triggers(connection, articles) == []
+
+
 def test_nothing_is_broken_right_after_add(
     dsn: str, connection: Connection, model: str, layout: Layout
 ) -> None:
