@@ -66,7 +66,8 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
     if heirs := connection.exec_driver_sql(_HEIRS, named).scalars().all():
         raise DeclarationError(
             f"{', '.join(heirs)} inherits from {table}: what is written there fires no trigger of {table}, "
-            "so it would never be encoded. Make it a partition, or put embeddings on the tables that inherit"
+            "so it would never be encoded. Make it a partition, or put the embedding on the tables that "
+            "inherit"
         )
     if late := late_triggers(plain_connection(connection), declaration):
         raise DeclarationError(

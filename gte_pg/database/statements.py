@@ -33,6 +33,15 @@ class _Plain:
             return ask(self._connection, query)
         return self._connection.exec_driver_sql(query, params)
 
+    @property
+    def info(self) -> Any:
+        driver: Any = self._connection.connection.driver_connection
+        return driver.info
+
+    @property
+    def closed(self) -> bool:
+        return self._connection.closed or self._connection.invalidated
+
 
 def plain_connection(connection: Connection) -> PlainConnection:
     """Return SQLAlchemy's connection in the form of psycopg's: strings may have parameters, no others."""
