@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ TEXTS = {"LATIN1": "un café à Noël", "EUC_JP": "東京の天気", "WIN1251": 
 
 @contextmanager
 def database_in(server: str, encoding: str) -> Iterator[str]:
-    name = f"gte_pg_test_{encoding.lower()}"
+    name = f"gte_pg_test_{os.getpid()}_{encoding.lower()}"
     create = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LOCALE 'C'")
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with psycopg.connect(server, autocommit=True) as connection:
