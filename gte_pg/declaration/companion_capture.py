@@ -20,7 +20,8 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
 # triggers, this text does not follow a renamed source column: then every change counts as one of the
 # text, and a worker finds out which rows have none. A TRUNCATE has the table for itself, but not the
-# companion, of which an index may be under way for minutes: a DELETE does not wait for that.
+# companion, of which an index may be under way for minutes: a DELETE does not wait for that. In a stricter
+# transaction it would not see the rows that came after its snapshot, which TRUNCATE takes away too.
 _FUNCTION = sql.SQL("""\
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
@@ -39,7 +40,11 @@ BEGIN
             TRUNCATE {vectors};
             PERFORM set_config('lock_timeout', patience, true);
         EXCEPTION WHEN lock_not_available THEN
-            DELETE FROM {vectors};
+            IF current_setting('transaction_isolation') = 'read committed' THEN
+                DELETE FROM {vectors};
+            ELSE
+                TRUNCATE {vectors};
+            END IF;
         END;
         RETURN NULL;
     END IF;

@@ -21,8 +21,8 @@ class Status:
     """Rows of one embedding. `failed` and `parked` rows are among the pending ones.
 
     Of a table of more than a million rows `rows` is the planner's estimate, and `encoded` those of them
-    that are not pending, with text or without: then `estimated` is true. So it is while keys are copied
-    to a new companion: rows that are not there yet count as pending. `oldest_pending_seconds` is None when
+    that are not pending, with text or without: then `estimated` is true. Rows whose keys are still to be
+    copied to a new companion count as pending. `oldest_pending_seconds` is None when
     nothing is pending, or for rows from before the embedding. `rows_per_second` is what all workers
     together have encoded in the last five minutes.
     """
@@ -104,8 +104,15 @@ def status(connection: Connection, registered: Registered) -> Status:
         found = Status(*row)
         if is_copied(connection, registered):
             return found
-        rows = max(found.rows, planned_rows(connection, declaration.relation))
-    return replace(found, rows=rows, pending=found.pending + rows - found.rows, estimated=True)
+        rows, estimated = planned_rows(connection, declaration.relation), True
+        if rows <= _MOST_ROWS_COUNTED:
+            count = sql.SQL("SELECT count(*) FROM {}").format(declaration.relation)
+            (rows,) = connection.execute(count).fetchone() or (0,)
+            estimated = found.estimated
+    to_copy = max(0, rows - found.rows)
+    return replace(
+        found, rows=found.rows + to_copy, pending=found.pending + to_copy, estimated=estimated
+    )
 
 
 def count_pending(connection: Connection, registered: Registered) -> int:

@@ -25,7 +25,7 @@ from gte_pg.sync.indexes import (
     update_statistics,
 )
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
-from gte_pg.sync.status import count_pending
+from gte_pg.sync.status import count_pending, status
 from gte_pg.sync.team import Team
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
         yield Progress("copying keys", 0)
         while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
             team.stop.wait(_OTHERS_SECONDS)
+    if not is_copied(connection, registered):
+        yield Progress("done", 0, left=status(connection, registered).pending)
+        return
     queue = pending_index(registered.declaration)
     if is_missing(connection, registered.declaration, queue) and may_build_indexes(
         connection, registered.declaration

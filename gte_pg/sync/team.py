@@ -221,6 +221,8 @@ class _Member:
         self._lost = 0
         if done is not None:
             self._reports.put((registered, done))
+        elif self._forever and registered not in self._prepared:
+            pass  # rows are still to come: the search indexes are not built before them
         elif workers.pop(registered, None) is not None or registered not in self._drained:
             self._drained.add(registered)
             self._reports.put((registered, None))

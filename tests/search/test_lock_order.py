@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import psycopg
 import pytest
 
 from gte_pg.database import Connection, Registered, connect
@@ -73,3 +74,18 @@ def test_a_truncate_does_not_wait_for_an_index_of_the_companion(
         assert application.execute(own).fetchone() == (own_patience,)
     left = "SELECT count(*) FROM articles_embedding"
     assert connection.execute(left).fetchone() == (0,)
+
+
+def test_a_truncate_that_would_not_see_every_row_waits(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    with connect(dsn) as application, index_being_built(connection, "articles_embedding"):
+        application.execute("SET lock_timeout = '1s'")
+        application.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        application.execute("SELECT")
+        connection.execute("INSERT INTO articles VALUES (21, 'after its snapshot')")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            application.execute("TRUNCATE articles")
+        application.rollback()
+    orphans = "SELECT FROM articles_embedding WHERE id NOT IN (SELECT id FROM articles)"
+    assert connection.execute(orphans).fetchall() == []

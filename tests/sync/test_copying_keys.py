@@ -48,8 +48,7 @@ def test_until_it_is_done_the_rows_are_pending(
 ) -> None:
     assert not is_copied(connection, articles)
     told = status(connection, articles)
-    assert (told.encoded, told.pending, told.estimated) == (0, told.rows, True)
-    assert told.rows > 0
+    assert (told.rows, told.encoded, told.pending, told.estimated) == (ROWS, 0, ROWS, False)
     assert not wait_until_synced(connection, "articles", timeout=0)
     in_sql = "SELECT gte.wait_until_synced('articles', '0 s')"
     assert connection.execute(in_sql).fetchone() == (False,)
@@ -245,3 +244,36 @@ def test_a_sync_says_that_it_copies(connection: Connection, articles: Registered
     stages = [one.stage for one in sync_once(connection, articles, team_of(connection))]
     assert stages[0] == "copying keys"
     assert stages[-1] == "done"
+
+
+def test_a_sync_that_is_stopped_before_says_what_is_left(
+    connection: Connection, articles: Registered
+) -> None:
+    team = team_of(connection)
+    team.stop.set()
+    *_, last = sync_once(connection, articles, team)
+    assert (last.stage, last.encoded, last.left) == ("done", 0, ROWS)
+
+
+def test_search_indexes_wait_for_rows_that_are_still_to_come(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    team, drained = team_of(connection), list[int]()
+
+    def watching() -> None:
+        for _, progress in watch(team, lambda _: [articles]):
+            if progress.stage != "encoding":
+                drained.append(progress.encoded)
+
+    watcher = threading.Thread(target=watching)
+    with connect(dsn) as writer, writer.transaction():
+        writer.execute("UPDATE articles SET title = 'mine' WHERE id = 1")
+        watcher.start()
+        watcher.join(timeout=3)
+        assert drained == []
+    assert wait_until_synced(connection, "articles", timeout=60)
+    while not drained:
+        watcher.join(timeout=0.05)
+    team.stop.set()
+    watcher.join()
+    assert drained[0] > 0
