@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder, load_encoder
 
 pytest_plugins = ["tests.postgres"]
@@ -26,3 +27,9 @@ def plain_model() -> str:
 @pytest.fixture(scope="session")
 def encoder(model: str) -> Encoder:
     return load_encoder(model)
+
+
+@pytest.fixture(params=["columns", "companion"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    found: Layout = request.param
+    return found

@@ -25,12 +25,6 @@ def gte_pg(dsn: str, *arguments: str, fails: str = "") -> str:
     return str(done.stdout)
 
 
-@pytest.fixture(params=["columns", "companion"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    found: Layout = request.param
-    return found
-
-
 @pytest.fixture
 def filled(dsn: str, connection: Connection, model: str, layout: Layout) -> Connection:
     connection.execute(ARTICLES)

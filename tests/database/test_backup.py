@@ -28,12 +28,6 @@ def elsewhere(server: str) -> Iterator[str]:
         yield make_conninfo(server, dbname=name)
 
 
-@pytest.fixture(params=["columns", "companion"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    found: Layout = request.param
-    return found
-
-
 @pytest.fixture
 def filled(dsn: str, connection: Connection, model: str, layout: Layout) -> Connection:
     """Twenty rows with vectors, one that is pending, one without text."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import cast
 
 import pytest
 from click.testing import CliRunner
@@ -14,11 +13,6 @@ from gte_pg.declaration import Layout, trigger_names
 from gte_pg.errors import DeclarationError
 from gte_pg.sync import count_broken, missing_triggers, repair, status
 from tests.tables import ARTICLES, add_embedding, drain
-
-
-@pytest.fixture(params=["columns", "companion"])
-def layout(request: pytest.FixtureRequest) -> Layout:
-    return cast("Layout", request.param)
 
 
 @pytest.fixture

@@ -12,10 +12,12 @@ from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load
+from gte_pg.declaration import pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import copy_keys as copying
 from gte_pg.sync import count_broken, repair, status, sync_once, wait_until_synced, watch
 from gte_pg.sync.copy_keys import copy_keys, is_copied
+from gte_pg.sync.indexes import build_index
 from tests.tables import ARTICLES, add_embedding, drain, team_of
 
 ROWS = 300
@@ -258,6 +260,7 @@ def test_a_sync_that_is_stopped_before_says_what_is_left(
 def test_search_indexes_wait_for_rows_that_are_still_to_come(
     dsn: str, connection: Connection, articles: Registered
 ) -> None:
+    assert build_index(connection, articles, pending_index(articles.declaration))
     team, drained = team_of(connection), list[int]()
 
     def watching() -> None:
