@@ -269,14 +269,18 @@ def test_search_indexes_wait_for_rows_that_are_still_to_come(
                 drained.append(progress.encoded)
 
     watcher = threading.Thread(target=watching)
-    with connect(dsn) as writer, writer.transaction():
-        writer.execute("UPDATE articles SET title = 'mine' WHERE id = 1")
-        watcher.start()
-        watcher.join(timeout=3)
-        assert drained == []
-    assert wait_until_synced(connection, "articles", timeout=60)
-    while not drained:
-        watcher.join(timeout=0.05)
-    team.stop.set()
-    watcher.join()
-    assert drained[0] > 0
+    try:
+        with connect(dsn) as writer, writer.transaction():
+            writer.execute("UPDATE articles SET title = 'mine' WHERE id = 1")
+            watcher.start()
+            watcher.join(timeout=3)
+            assert drained == []
+        assert wait_until_synced(connection, "articles", timeout=60)
+        for _ in range(600):
+            if drained:
+                break
+            watcher.join(timeout=0.05)
+        assert drained[0] > 0
+    finally:
+        team.stop.set()
+        watcher.join()
