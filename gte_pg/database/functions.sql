@@ -199,7 +199,8 @@ END
 $body$;
 
 -- Wait until every row of a table that was pending when this was called has its vector: then what the
--- caller has committed before is searchable. False if that did not come about in time.
+-- caller has committed before is searchable. False if that did not come about in time. An error where the
+-- caller's transaction sees no commit of others.
 CREATE OR REPLACE FUNCTION gte.wait_until_synced(
     relation regclass,
     timeout interval DEFAULT '1 minute'
@@ -212,6 +213,13 @@ DECLARE
     declared record;
     is_pending boolean;
 BEGIN
+    IF NOT EXISTS (
+        SELECT FROM gte.embedding AS e WHERE e.relation = wait_until_synced.relation AND NOT e.standby
+    ) THEN
+        RAISE EXCEPTION 'the table % has no embedding: there is nothing to wait for', relation
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'gte-pg add TABLE --source COLUMN --model MODEL makes one.';
+    END IF;
     LOOP
         is_pending := false;
         FOR declared IN
@@ -227,6 +235,12 @@ BEGIN
         END LOOP;
         IF NOT is_pending OR clock_timestamp() > called + timeout THEN
             RETURN NOT is_pending;
+        END IF;
+        IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+            RAISE EXCEPTION 'a % transaction cannot wait for workers: it does not see what they commit',
+                current_setting('transaction_isolation')
+                USING ERRCODE = 'active_sql_transaction',
+                      HINT = 'Commit first, and wait outside of it.';
         END IF;
         PERFORM pg_sleep(0.05);
     END LOOP;

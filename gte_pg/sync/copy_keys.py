@@ -17,7 +17,7 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_order, key_text, key_values
 from gte_pg.errors import DatabaseError
-from gte_pg.sync.settings import looking_up
+from gte_pg.sync.settings import WRITE_KEYS, looking_up
 
 # About 50 ms: so long an application's change of a text among them waits, if it comes at the wrong moment.
 _MOST_ROWS = 4_000
@@ -79,7 +79,7 @@ def copy_keys(connection: Connection, registered: Registered, stop: threading.Ev
 
 
 def _copy_some(connection: Connection, registered: Registered, rows: int) -> None:
-    with looking_up(connection, registered.declaration, lock_timeout=_PATIENCE):
+    with looking_up(connection, registered.declaration, lock_timeout=_PATIENCE, **WRITE_KEYS):
         # Copiers take turns.
         turn = f"{_COPIED_TO} FOR NO KEY UPDATE".encode()
         for (after,) in connection.execute(turn, (registered.id,)).fetchall():

@@ -89,7 +89,7 @@ def _storable(connection: Connection, error: str) -> str:
 
 
 def forget_failures(connection: Connection, registered: Registered, keys: list[str]) -> None:
-    """Forget the failures of rows that have been encoded."""
+    """Forget the failures of rows that are done."""
     connection.execute(_FORGET, (registered.id, keys))
 
 

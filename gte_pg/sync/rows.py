@@ -11,7 +11,10 @@ changes the one or the other has had for itself.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from psycopg import sql
 
@@ -26,6 +29,7 @@ from gte_pg.declaration import (
     row_text,
 )
 from gte_pg.encoder import Encoded
+from gte_pg.sync.refusals import Row, Written, suppressed, write_apart
 from gte_pg.sync.settings import looking_up
 from gte_pg.sync.source import join_source, row_version, same_key, text_row
 
@@ -53,6 +57,11 @@ class Textless:
     key: str
     version: str
 
+    @property
+    def hash(self) -> bytes:
+        """What stands for the hash of no text, where a failure is recorded."""
+        return b""
+
 
 # By key, without any lock. Rows that are gone or done meanwhile are not returned.
 _READ = sql.SQL("""
@@ -60,6 +69,12 @@ SELECT leased.key, {text}, {hash}, {version}
 FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {source}
 WHERE {pending} IS NOT NULL
 """)
+
+# How many were written, and which were free to be, and were not.
+_OUTCOME = sql.SQL("""\
+SELECT (SELECT count(*) FROM updated),
+       CASE WHEN (SELECT count(*) FROM updated) < (SELECT count(*) FROM free)
+            THEN ARRAY(SELECT key FROM free EXCEPT SELECT key FROM updated) END""")
 
 # Rows that had no text when the embedding was declared are pending like all others then.
 _CLEAR = sql.SQL("""
@@ -69,8 +84,10 @@ WITH textless AS MATERIALIZED (
     SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
     WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version AND {declared}
     FOR NO KEY UPDATE OF d SKIP LOCKED
+), updated AS (
+    UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free} RETURNING free.key
 )
-UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
+{outcome}
 """)
 
 # Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
@@ -93,8 +110,10 @@ WITH written AS MATERIALIZED (
     WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version AND {declared}
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
+), updated AS (
+    UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free} RETURNING free.key
 )
-UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
+{outcome}
 """)
 
 
@@ -126,30 +145,18 @@ class Rows:
         texts = [Text(*row) for row in rows if row[1] is not None]
         return texts, [Textless(key, version) for key, text, _, version in rows if text is None]
 
-    def clear(self, textless: list[Textless]) -> int:
-        """Take rows without text off the work list and return how many let themselves be taken."""
-        if not textless:
-            return 0
-        values = {
-            "keys": [row.key for row in textless],
-            "versions": [row.version for row in textless],
-        }
-        with looking_up(self._connection, self._declaration, **self._writing_back()):
-            cleared = self._connection.execute(self._clear, values).rowcount
-            if self._declaration.companion is not None:
-                cleared += self._connection.execute(self._delete_gone, values).rowcount
-        return cleared
+    def clear(self, textless: list[Textless]) -> Written:
+        """Take rows without text off the work list, and companion rows whose row is gone away."""
+        return write_apart(textless, 0, len(textless), partial(self._clear_rows, textless))
 
-    def write(self, texts: list[Text], encoded: Encoded) -> int:
-        """Store the vectors of `texts` in short transactions and return how many rows took them.
-
-        The others have changed since they were read, or are locked by somebody: they stay pending.
-        """
-        written, start = 0, 0
+    def write(self, texts: list[Text], encoded: Encoded) -> Written:
+        """Store the vectors of `texts` in short transactions."""
+        written = Written(0, [])
+        start = 0
         while start < len(texts):
             stop = min(start + self._rows_per_transaction, len(texts))
             begun = time.monotonic()
-            written += self._write_rows(texts, encoded, start, stop)
+            written += write_apart(texts, start, stop, partial(self._write_rows, texts, encoded))
             self._pace(stop - start, time.monotonic() - begun)
             start = stop
         return written
@@ -162,7 +169,21 @@ class Rows:
             _FEWEST_ROWS_PER_TRANSACTION, min(paced, _MOST_ROWS_PER_TRANSACTION)
         )
 
-    def _write_rows(self, texts: list[Text], encoded: Encoded, start: int, stop: int) -> int:
+    def _clear_rows(self, textless: list[Textless], start: int, stop: int) -> Written:
+        if start == stop:
+            return Written(0, [])
+        values = {
+            "keys": [row.key for row in textless[start:stop]],
+            "versions": [row.version for row in textless[start:stop]],
+        }
+        with looking_up(self._connection, self._declaration, **self._writing_back()):
+            cleared = self._outcome(self._clear, values, textless[start:stop])
+            if self._declaration.companion is not None:
+                gone = self._connection.execute(self._delete_gone, values).rowcount
+                cleared += Written(gone, [])
+        return cleared
+
+    def _write_rows(self, texts: list[Text], encoded: Encoded, start: int, stop: int) -> Written:
         declaration = self._declaration
         half = declaration.storage == "halfvec"
         values = {
@@ -174,7 +195,13 @@ class Rows:
             "sparse": sparse_array(encoded.sparse, start, stop, self._sparse_type.oid),
         }
         with looking_up(self._connection, self._declaration, **self._writing_back()):
-            return self._connection.execute(self._write, values).rowcount
+            return self._outcome(self._write, values, texts[start:stop])
+
+    def _outcome(
+        self, statement: sql.Composed, values: dict[str, Any], rows: Sequence[Row]
+    ) -> Written:
+        count, keys = self._connection.execute(statement, values).fetchone() or (0, None)
+        return Written(count, [suppressed(row) for row in rows if row.key in (keys or ())])
 
     def _writing_back(self) -> dict[str, str]:
         """The triggers then keep every other column as it was, whatever the application's did."""
@@ -187,6 +214,7 @@ def _common(declaration: Declaration) -> dict[str, sql.Composable]:
         "relation": declaration.relation,
         "source": join_source(declaration),
         "pending": sql.Identifier("d", declaration.pending_column),
+        "outcome": _OUTCOME,
         "version": row_version(declaration),
         "hash": row_hash(declaration, text_row(declaration)),
     }

@@ -27,8 +27,18 @@ _LOOK_UP_BY_KEY = _ALWAYS | {
     "enable_mergejoin": "off",
 }
 
+# Keys are handed from worker to worker as texts, which one session might write as another does not read
+# them: 01/02/2026. These can be read by all.
+WRITE_KEYS = {
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
+
 # … or sort all that is pending instead of walking the partial index.
-_WALK_INDEX = _LOOK_UP_BY_KEY | {"enable_bitmapscan": "off", "enable_sort": "off"}
+_WALK_INDEX = _LOOK_UP_BY_KEY | WRITE_KEYS | {"enable_bitmapscan": "off", "enable_sort": "off"}
 
 _SET = """
 SELECT set_config(name, setting, true)
@@ -46,7 +56,7 @@ def looking_up(connection: Connection, declaration: Declaration, **settings: str
 
 @contextmanager
 def walking(connection: Connection, declaration: Declaration) -> Iterator[None]:
-    """Open a transaction in which pending rows are found in the order of their index."""
+    """Open a transaction in which pending rows are found in the order of their index, to be leased."""
     with _transaction(connection, _WALK_INDEX):
         lock_in_order(connection, declaration)
         yield

@@ -46,11 +46,12 @@ def row_version(declaration: Declaration) -> sql.Composable:
 
 
 def source_hash(declaration: Declaration) -> sql.Composable:
-    """Return the hash of the present text of `d`, without a join."""
-    if declaration.companion is None:
-        return row_hash(declaration, "d")
-    return _SAME_ROW.format(
-        value=row_hash(declaration, "s"),
-        relation=declaration.relation,
-        same_key=same_key(declaration),
-    )
+    """Return the hash of the present text of `d`, without a join; empty where there is no text."""
+    found: sql.Composable = row_hash(declaration, "d")
+    if declaration.companion is not None:
+        found = _SAME_ROW.format(
+            value=row_hash(declaration, "s"),
+            relation=declaration.relation,
+            same_key=same_key(declaration),
+        )
+    return sql.SQL("coalesce({}, '')").format(found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from psycopg.pq import TransactionStatus
+
 from gte_pg.database import Connection, load_all
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.status import is_pending_since
@@ -16,7 +18,9 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
 
     Then what the caller has committed before is searchable: a worker (`gte-pg sync --watch`) must be
     running somewhere. Blocks for at most `timeout` seconds and returns False if that did not come
-    about. It asks by short statements and keeps no transaction open, unless `connection` is in one.
+    about, as where a row is parked (see `gte-pg status`). It asks by short statements and keeps no
+    transaction open, unless `connection` is in one; raises DatabaseError if that one is REPEATABLE READ or
+    SERIALIZABLE, which sees nothing of what the workers commit.
 
         >>> wait_until_synced(connection, "articles", timeout=10)
         True
@@ -27,7 +31,19 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
     (called,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
     deadline = time.monotonic() + timeout
     while any(is_pending_since(connection, one, called) for one in embeddings):
+        _check_isolation(connection)
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
     return True
+
+
+def _check_isolation(connection: Connection) -> None:
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        return
+    (isolation,) = connection.execute("SHOW transaction_isolation").fetchone() or ("",)
+    if isolation in ("repeatable read", "serializable"):
+        raise DatabaseError(
+            f"a {isolation} transaction cannot wait for workers: it does not see what they commit. Commit "
+            "first, and wait outside of it"
+        )

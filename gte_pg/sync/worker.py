@@ -24,6 +24,7 @@ from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
 from gte_pg.sync.claim import Batch, Claims
 from gte_pg.sync.failures import forget_failures, record_failure
+from gte_pg.sync.refusals import Row, Written
 from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import noting
 from gte_pg.sync.throughput import count_encoded
@@ -95,19 +96,22 @@ class Worker:
 
     def _round(self, batch: Batch) -> Round:
         texts, textless = self._rows.read(batch.keys)
-        cleared, written = self._rows.clear(textless), 0
-        encoded: list[Text] = []
-        failed: list[_Failure] = []
+        cleared = self._rows.clear(textless)
+        written = 0
+        done: list[Row] = [*textless]
+        failed = _refused(cleared)
         for piece in _pieces(texts):
             if not self._claims.keep(batch):
                 break
             successes, failures = self._encode(batch, piece)
             failed += failures
             for success in successes:
-                written += self._rows.write(success.texts, success.encoded)
-                encoded += success.texts
-        self._note(batch, encoded, failed, written)
-        left = len(texts) + len(textless) - written - len(failed) - cleared
+                stored = self._rows.write(success.texts, success.encoded)
+                written += stored.rows
+                failed += _refused(stored)
+                done += success.texts
+        self._note(batch, done, failed, written)
+        left = len(texts) + len(textless) - written - len(failed) - cleared.rows
         return Round(written, len(failed), left)
 
     def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
@@ -117,20 +121,20 @@ class Worker:
         with self._turn:
             return _encode(self._encoder, self._registered, texts)
 
-    def _note(
-        self, batch: Batch, encoded: list[Text], failed: list[_Failure], written: int
-    ) -> None:
+    def _note(self, batch: Batch, done: list[Row], failed: list[_Failure], written: int) -> None:
+        failing = {failure.row.key for failure in failed}
+        sound = [row.key for row in done if row.key not in failing]
         with noting(self._connection):
             for failure in failed:
                 record_failure(
                     self._connection,
                     self._registered,
-                    key=failure.text.key,
-                    text_hash=failure.text.hash,
+                    key=failure.row.key,
+                    text_hash=failure.row.hash,
                     error=failure.error,
                     retry=failure.retry,
                 )
-            forget_failures(self._connection, self._registered, [text.key for text in encoded])
+            forget_failures(self._connection, self._registered, sound)
             count_encoded(self._connection, self._registered, written)
             self._claims.release(batch)
 
@@ -143,9 +147,15 @@ class _Success:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    text: Text
+    row: Row
     error: str
     retry: bool
+
+
+def _refused(written: Written) -> list[_Failure]:
+    for refusal in written.refusals:
+        logger.warning("row %s cannot be written: %s", refusal.row.key, refusal.error)
+    return [_Failure(refusal.row, refusal.error, retry=True) for refusal in written.refusals]
 
 
 def _pieces(texts: list[Text]) -> Iterator[list[Text]]:

@@ -1,0 +1,75 @@
+"""Rows that the database does not let be written, though their neighbours can be.
+
+An UPDATE of a row fails if the row breaks a constraint that came after it (NOT VALID), or if a trigger of
+the application's forbids it; a BEFORE trigger that returns NULL suppresses it without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import psycopg
+
+# Classes of SQLSTATE that tell of the connection, of rights, of the server or of the statement itself, and
+# nothing of a row. Whatever else ends an UPDATE, a trigger's own error codes among it, is the row's.
+_NOT_OF_A_ROW = {"08", "0A", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX"}
+
+_SUPPRESSED = (
+    "a trigger of the table suppresses every UPDATE of this row, by returning NULL: its vector cannot be "
+    "stored. Let the trigger pass it, or use the layout companion"
+)
+
+
+class Row(Protocol):
+    """What is to be written: its key as a text, and the hash of its text."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def hash(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    row: Row
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many rows were written, and those that cannot be, as they are now.
+
+    The others have changed since they were read, or are locked by somebody.
+    """
+
+    rows: int
+    refusals: list[Refusal]
+
+    def __add__(self, other: Written) -> Written:
+        return Written(self.rows + other.rows, self.refusals + other.refusals)
+
+
+def suppressed(row: Row) -> Refusal:
+    return Refusal(row, _SUPPRESSED)
+
+
+def write_apart(
+    rows: Sequence[Row], start: int, stop: int, write: Callable[[int, int], Written]
+) -> Written:
+    """Write the rows from `start` to `stop`; where one of them is refused, the others without it.
+
+    `write` is a transaction of its own, all or nothing.
+    """
+    try:
+        return write(start, stop)
+    except psycopg.Error as error:
+        if error.sqlstate is None or error.sqlstate[:2] in _NOT_OF_A_ROW:
+            raise
+        if stop - start == 1:
+            # The detail beside it has the row's values, which are nobody else's business.
+            return Written(0, [Refusal(rows[start], error.diag.message_primary or repr(error))])
+    middle = (start + stop) // 2
+    return write_apart(rows, start, middle, write) + write_apart(rows, middle, stop, write)
