@@ -46,6 +46,15 @@ FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON
 WHERE i.indexrelid = to_regclass(%s) AND (NOT i.indisvalid OR m.amname = %s)
 """
 
+# Nobody's build of it, nor what is left of one.
+_IS_TAKEN = """
+SELECT EXISTS (
+    SELECT FROM pg_class AS c
+    LEFT JOIN pg_index AS i ON i.indexrelid = c.oid AND i.indrelid = to_regclass(%s)
+    LEFT JOIN pg_am AS m ON m.oid = c.relam
+    WHERE c.oid = to_regclass(%s) AND (i.indexrelid IS NULL OR m.amname <> %s)
+)"""
+
 # Two that build the same index would take each other's for the leftover of a build. Of a build by another
 # role one is told no more than that there is one. (A lock of the session would get lost in a pooler.)
 _IS_BUILDING = """
@@ -88,6 +97,14 @@ def named_otherwise(
     if row is None or row[0] in find_index(connection, table, declaration, index):
         return None
     return str(row[0])
+
+
+def is_taken(
+    connection: Connection, name: sql.Identifier, table: sql.Identifier, index: Index
+) -> bool:
+    """Whether something has this name that is no such index of `table`."""
+    values = (table.as_string(), name.as_string(), index.method)
+    return connection.execute(_IS_TAKEN, values).fetchone() == (True,)
 
 
 def drop_index(connection: Connection, name: str, why: str, *, concurrently: bool = True) -> None:

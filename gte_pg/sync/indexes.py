@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import Future
 
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Declaration, Index, search_indexes
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.find_index import (
@@ -17,6 +18,7 @@ from gte_pg.sync.find_index import (
     drop_index,
     find_index,
     is_building,
+    is_taken,
     named_otherwise,
 )
 from gte_pg.sync.index_build import unhurried
@@ -25,6 +27,9 @@ from gte_pg.sync.partitioned_index import build_partitioned_index
 logger = logging.getLogger(__name__)
 
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+
+# How soon one that is built is seen, and that one is to stop.
+_LOOK_SECONDS = 0.02
 
 # Postgres builds one index of a table at a time; those of this process do not even ask at once.
 _building: set[str] = set()
@@ -93,6 +98,30 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
     return not is_missing(connection, declaration, index)
 
 
+def build_index_until(
+    stop: threading.Event, dsn: str, registered: Registered, index: Index
+) -> bool:
+    """Build an index as `build_index` does, or leave as soon as `stop` is set: Postgres builds on.
+
+    Nothing that it has done so far is lost, which it would be if the statement were cancelled.
+    """
+    built: Future[bool] = Future()
+
+    def build() -> None:
+        try:
+            with connect(dsn) as own:
+                built.set_result(build_index(own, registered, index))
+        except Exception as error:  # noqa: BLE001 - whatever it is, who asked for the index gets it
+            built.set_exception(error)
+
+    threading.Thread(target=build, name="gte-pg-index", daemon=True).start()
+    while not built.done():
+        if stop.wait(_LOOK_SECONDS):
+            logger.warning("Postgres goes on building the index %s", index.name)
+            return False
+    return built.result()
+
+
 def _build(connection: Connection, declaration: Declaration, index: Index) -> None:
     table = declaration.vectors
     (partitioned,) = connection.execute(_IS_PARTITIONED, (table.as_string(),)).fetchone() or (
@@ -112,8 +141,8 @@ def _build(connection: Connection, declaration: Declaration, index: Index) -> No
     if other is not None:
         drop_index(connection, other, NOT_AS_DECLARED)
     connection.execute(index.create(declaration, concurrently=True))
-    # One that is INVALID is somebody's whose build has just failed: the next try mends it.
-    if not find_index(connection, table, declaration, index):
+    # One that is INVALID, or gone, is somebody's whose build has just failed: the next try mends it.
+    if is_taken(connection, own, table, index):
         raise DatabaseError(
             f"the index {own.as_string()} cannot be built: something else has that name. Rename it, and "
             "run gte-pg sync again"

@@ -14,11 +14,11 @@ from typing import Literal
 import psycopg
 
 from gte_pg.database import Connection, Registered, connect
-from gte_pg.declaration import pending_index
+from gte_pg.declaration import Index, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.copy_keys import copy_keys, is_copied
 from gte_pg.sync.indexes import (
-    build_index,
+    build_index_until,
     is_missing,
     may_build_indexes,
     missing_search_indexes,
@@ -66,8 +66,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
         connection, registered.declaration
     ):
         yield Progress("indexing", 0, index=queue.name)
-        while not build_index(connection, registered, queue) and not team.stop.is_set():
-            team.stop.wait(_OTHERS_SECONDS)
+        _build_queue(team, registered, queue)
     progress = Progress("encoding", count_pending(connection, registered))
     yield progress
     if progress.pending:
@@ -79,9 +78,9 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
             )
             yield progress
     if not team.stop.is_set():
-        for name in _prepare_search(connection, registered, progress.encoded):
+        for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
-    yield replace(progress, stage="done", left=count_pending(connection, registered))
+    yield replace(progress, stage="done", left=_left(team, registered))
 
 
 def watch(
@@ -102,10 +101,9 @@ def watch(
             continue
         counts.pop(registered, None)
         try:
-            with connect(team.dsn) as connection:
-                for name in _prepare_search(connection, registered, so_far.encoded):
-                    yield registered, replace(so_far, stage="indexing", index=name)
-                left = count_pending(connection, registered)
+            for name in _prepare_search(team, registered, so_far.encoded):
+                yield registered, replace(so_far, stage="indexing", index=name)
+            left = _left(team, registered)
         except (psycopg.Error, DatabaseError) as error:
             # The next time that it is drained will do.
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
@@ -113,15 +111,35 @@ def watch(
         yield registered, replace(so_far, stage="done", left=left)
 
 
-def _prepare_search(connection: Connection, registered: Registered, new_rows: int) -> Iterator[str]:
-    """Build what search lacks after so many new vectors; yields each index' name before it is built."""
-    missing = missing_search_indexes(connection, registered.declaration)
-    if missing and not may_build_indexes(connection, registered.declaration):
-        missing = []
+def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
+    while not team.stop.is_set():
+        if build_index_until(team.stop, team.dsn, registered, queue):
+            return
+        team.stop.wait(_OTHERS_SECONDS)
+
+
+def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterator[str]:
+    """Build what search lacks after so many new vectors; yields each index' name before it is built.
+
+    No connection is open for all that time: one that is idle for so long may be gone.
+    """
+    declaration = registered.declaration
+    with connect(team.dsn) as connection:
+        missing = missing_search_indexes(connection, declaration)
+        if missing and not may_build_indexes(connection, declaration):
+            missing = []
     for index in missing:
         yield index.name
-        build_index(connection, registered, index)
-    if missing:
-        update_statistics(connection, registered.declaration)
-    if missing or is_due(connection, registered, new_rows):
-        refresh_key_frequencies(connection, registered)
+        build_index_until(team.stop, team.dsn, registered, index)
+        if team.stop.is_set():
+            return
+    with connect(team.dsn) as connection:
+        if missing:
+            update_statistics(connection, declaration)
+        if missing or is_due(connection, registered, new_rows):
+            refresh_key_frequencies(connection, registered)
+
+
+def _left(team: Team, registered: Registered) -> int:
+    with connect(team.dsn) as connection:
+        return count_pending(connection, registered)

@@ -20,7 +20,7 @@ from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError
 from gte_pg.sync.copy_keys import copy_keys
-from gte_pg.sync.indexes import build_index, is_missing, may_build_indexes
+from gte_pg.sync.indexes import build_index_until, is_missing, may_build_indexes
 from gte_pg.sync.status import has_pending
 from gte_pg.sync.worker import Round, Worker
 
@@ -255,7 +255,7 @@ class _Member:
             if (
                 is_missing(connection, registered.declaration, queue)
                 and may_build_indexes(connection, registered.declaration)
-                and not build_index(connection, registered, queue)
+                and not build_index_until(self._team.stop, self._team.dsn, registered, queue)
             ):
                 return False
             if copied:

@@ -68,6 +68,35 @@ def test_a_build_that_was_cancelled_is_repaired(
     assert "hnsw" in definition[0]
 
 
+@pytest.mark.parametrize("forever", [False, True], ids=["once", "watch"])
+def test_who_is_told_to_stop_leaves_the_build_to_postgres(
+    dsn: str, connection: Connection, articles: Registered, forever: bool
+) -> None:
+    team = team_of(connection)
+
+    def work() -> None:
+        with connect(dsn) as own:
+            if forever:
+                list(watch(team, lambda _connection: [articles]))
+            else:
+                list(sync_once(own, articles, team))
+
+    with connect(dsn) as application:
+        application.execute("BEGIN; UPDATE articles SET likes = 1 WHERE id = 1")
+        worker = threading.Thread(target=work)
+        worker.start()
+        while ("articles_embedding_pending", False) not in connection.execute(_VALID).fetchall():
+            time.sleep(0.01)
+        team.stop.set()
+        worker.join(10)
+        assert not worker.is_alive()
+        assert ("articles_embedding_pending", False) in connection.execute(_VALID).fetchall()
+        application.rollback()
+    while ("articles_embedding_pending", True) not in connection.execute(_VALID).fetchall():
+        time.sleep(0.01)
+    assert drain(connection, articles).encoded == 20
+
+
 def test_something_else_that_has_the_name_is_named(
     connection: Connection, articles: Registered
 ) -> None:
