@@ -28,6 +28,7 @@ check: $(VENV)/.installed  ## format, lint, types, layers, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	for folder in benchmarks/*/; do MYPYPATH=$$folder $(BIN)/mypy $$folder || exit 1; done
 	$(BIN)/lint-imports
 	$(MAKE) test
 

@@ -65,7 +65,7 @@ def draw(file: Path, lines: Sequence[Line], *, across: str, up: str) -> None:
         places = [place(*point) for point in line.points]
         joined = "L".join(f"{x} {y}" for x, y in places)
         parts.append(f'<path class="line" stroke="{colour}" d="M{joined}"/>')
-        labelled = -_LABEL
+        labelled: float = -_LABEL
         for (x, y), label in zip(places, line.labels, strict=True):
             parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
             if x - labelled >= _LABEL:  # else they would lie on each other

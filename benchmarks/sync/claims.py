@@ -95,7 +95,7 @@ def batches(dsn: str, registered: Registered) -> list[Cost]:
     with connect(dsn) as connection:
         adapt_binary_arrays(connection)
         claims = Claims(connection, registered, owner="benchmark", lease=timedelta(minutes=5))
-        table = Rows(connection, registered.declaration)
+        table = Rows(connection, registered)
         while True:
             times = [cpu_seconds(connection)]
             batch = claims.claim(BATCH)
