@@ -19,7 +19,7 @@ from gte_pg.errors import DeclarationError
 # The text of an enum's value is its label, which changes only by ALTER TYPE.
 _COLUMNS = """
 SELECT a.attname, a.attgenerated <> '', format_type(a.atttypid, a.atttypmod),
-       p.provolatile <> 'i' AND t.typtype <> 'e'
+       p.provolatile <> 'i' AND t.typtype <> 'e', t.typcategory = 'A'
 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_proc AS p ON p.oid = t.typoutput
 WHERE a.attrelid = %(table)s::regclass AND a.attname = ANY (%(source)s) AND NOT a.attisdropped
 """
@@ -51,11 +51,18 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
     """
     table = declaration.relation.as_string()
     named = {"table": table, "source": list(declaration.source)}
-    for column, generated, kind, settings in connection.exec_driver_sql(_COLUMNS, named):
+    for column, generated, kind, settings, array in connection.exec_driver_sql(_COLUMNS, named):
         if generated:
             raise DeclarationError(
                 f"the column {column!r} of {table} is generated: a trigger cannot see its new value. "
                 "Name the columns that it is generated from"
+            )
+        if array and declaration.expression is None:
+            raise DeclarationError(
+                f"the column {column!r} of {table} is a {kind}, and there are many ways to make one text "
+                f"of it. Write a function that does: CREATE FUNCTION public.joined({kind}) RETURNS text "
+                "IMMUTABLE RETURN array_to_string($1, ', '), and use the expression "
+                f"public.joined({{{column}}})"
             )
         if settings and declaration.expression is None:
             raise DeclarationError(

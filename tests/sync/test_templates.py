@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_template_may_hold_anything(
     [
         ({"source": ("born",)}, "is a date, whose text depends on settings"),
         ({"template": "{title} {born}"}, "extract.year from {born}"),
+        ({"source": ("title", "tags")}, r"is a text\[\], and there are many ways"),
         ({"source": ("upper",)}, "is generated"),
         ({"expression": "upper({upper})"}, "is generated"),
         ({"expression": "{title} || {born}::text"}, "not immutable"),
@@ -93,7 +95,7 @@ def test_text_that_is_not_the_rows_alone_is_refused(
     dsn: str, connection: Connection, model: str, written: dict[str, str], message: str
 ) -> None:
     connection.execute(
-        "CREATE TABLE people (id int PRIMARY KEY, title text, born date, "
+        "CREATE TABLE people (id int PRIMARY KEY, title text, born date, tags text[], "
         "upper text GENERATED ALWAYS AS (upper(title)) STORED);"
         "CREATE FUNCTION shout(text) RETURNS text IMMUTABLE RETURN upper($1) || '!'"
     )
@@ -102,7 +104,7 @@ def test_text_that_is_not_the_rows_alone_is_refused(
         add_embedding(dsn, connection, "people", **asked)
     assert connection.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0"
-    ).fetchone() == (4,)
+    ).fetchone() == (5,)
 
 
 def test_an_expression_may_say_what_a_date_is_called(
@@ -148,3 +150,22 @@ def test_an_expression_may_call_a_function_of_the_application_s(
     assert broken_rows(connection, registered.declaration) == 0
     connection.execute("UPDATE people SET name = 'grace' WHERE id = 1")
     assert drain(connection, registered).encoded == (1 if layout == "companion" else 0)
+
+
+def test_an_array_is_joined_as_the_error_says(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute("CREATE TABLE people (id int PRIMARY KEY, names text[])")
+    connection.execute("INSERT INTO people VALUES (1, '{Ada,Augusta}'), (2, '{}'), (3, NULL)")
+    with pytest.raises(DeclarationError) as refused:
+        add_embedding(dsn, connection, "people", ("names",), model, layout=layout)
+    advice = re.search(r"does: (.*), and use the expression (.*)", str(refused.value))
+    assert advice is not None
+    connection.execute(advice[1].encode())
+    registered = add_embedding(
+        dsn, connection, "people", (), model, expression=advice[2], layout=layout
+    )
+    assert drain(connection, registered).encoded == 1
+    connection.execute("UPDATE people SET names = names || 'King'::text")
+    assert drain(connection, registered).encoded == 3
+    assert broken_rows(connection, registered.declaration) == 0
