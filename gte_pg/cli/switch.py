@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 import click
 import sqlalchemy as sa
@@ -23,13 +24,24 @@ from gte_pg.database import (
 )
 from gte_pg.declaration import Declaration
 from gte_pg.errors import DatabaseError, QueryError
-from gte_pg.install import add_statements, exchange_statements, next_name, previous_name
+from gte_pg.install import (
+    add_statements,
+    count_lost,
+    exchange_statements,
+    next_name,
+    previous_name,
+)
 from gte_pg.models import ModelIdentity, Precision, identify
 from gte_pg.search.recall import dense_recall, sample_questions
 from gte_pg.sync import Team, sync_once
 
 # Enough to tell an index that does its work from one that does not.
 _SAMPLED_ROWS = 50
+
+# So long rows that another worker is at, or that somebody has locked, are waited for, in seconds.
+_PATIENCE, _PAUSE = 30, 0.1
+
+_GOES_ON = "the present one goes on serving. See gte-pg status; the same command goes on from here"
 
 
 @click.command()
@@ -91,11 +103,11 @@ def switch(
                 f"the table {table} has {coming.name} for {there.declaration.generation} already; "
                 f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
             )
-        if there is None:
-            _add(dsn, coming, print_sql=print_sql)
-        if not print_sql:
-            _fill(dsn, connection, load(connection, table, coming.name))
-            _verify(connection, coming, least_recall)
+    if there is None:
+        _add(dsn, coming, print_sql=print_sql)
+    if not print_sql:
+        _fill(dsn, present, coming)
+        _verify(dsn, coming, least_recall)
     _exchange(dsn, present, previous_name(name), coming, print_sql=print_sql)
 
 
@@ -130,26 +142,36 @@ def _add(dsn: str, coming: Declaration, *, print_sql: bool) -> None:
     change_schema(dsn, coming.written, statements, print_sql=print_sql)
 
 
-def _fill(dsn: str, connection: Connection, coming: Registered) -> None:
+def _fill(dsn: str, present: Declaration, coming: Declaration) -> None:
+    """Encode every row that has a vector now; rows that are written meanwhile are never all done."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    title = f"{coming.declaration.written}: {coming.declaration.name}"
-    done = show(title, sync_once(connection, coming, Team(dsn, stop)))
-    if done.left or stop.is_set():
-        raise click.ClickException(
-            f"{done.left} rows are not encoded by the new model yet; the present one goes on "
-            "serving. See gte-pg status; the same command goes on from here"
-        )
+    team = Team(dsn, stop)
+    with connect(dsn) as connection:
+        registered = load(connection, coming.relation.as_string(), coming.name)
+        show(f"{coming.written}: {coming.name}", sync_once(connection, registered, team))
+    until = time.monotonic() + _PATIENCE
+    with connect(dsn) as connection:
+        while not stop.is_set() and (lost := count_lost(connection, present, coming)):
+            if time.monotonic() > until:
+                raise click.ClickException(
+                    f"{lost} rows are not encoded by the new model yet; {_GOES_ON}"
+                )
+            list(sync_once(connection, registered, team))
+            stop.wait(_PAUSE)
+    if stop.is_set():
+        raise click.ClickException(f"stopped; {_GOES_ON}")
 
 
-def _verify(connection: Connection, coming: Declaration, least_recall: float) -> None:
+def _verify(dsn: str, coming: Declaration, least_recall: float) -> None:
     """Compare what the new dense index finds with a scan, for some rows of the table."""
-    try:
-        questions = sample_questions(connection, coming, _SAMPLED_ROWS)
-    except QueryError:
-        return  # no row has a vector, so there is nothing to find
-    found = dense_recall(connection, coming, questions)
+    with connect(dsn) as connection:
+        try:
+            questions = sample_questions(connection, coming, _SAMPLED_ROWS)
+        except QueryError:
+            return  # no row has a vector, so there is nothing to find
+        found = dense_recall(connection, coming, questions)
     click.echo(f"recall@10 of the new index: {found.recall:.3f} on {found.queries} rows", err=True)
     if found.recall < least_recall:
         raise click.ClickException(

@@ -11,12 +11,13 @@ from gte_pg.install.install import (
     remove_statements,
 )
 from gte_pg.install.prepare import prepare_database
-from gte_pg.install.switch import exchange_statements, next_name, previous_name
+from gte_pg.install.switch import count_lost, exchange_statements, next_name, previous_name
 
 __all__ = [
     "add_statements",
     "alter_statements",
     "attach_statements",
+    "count_lost",
     "create_indexes",
     "detach_statements",
     "exchange_statements",

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from gte_pg.database import registered_as
+from gte_pg.database import Connection, registered_as
 from gte_pg.declaration import (
     Declaration,
     companion_name,
@@ -30,6 +30,32 @@ def next_name(name: str) -> str:
 def previous_name(name: str) -> str:
     """Return what the embedding that `name` has taken the place of is called."""
     return f"{name}_previous"
+
+
+# A row that is pending in both, because it is new or because neither model takes it, loses nothing.
+_LOST = sql.SQL("""
+SELECT count(*) FROM {coming} AS c
+WHERE c.{pending} IS NOT NULL AND c.{coming_dense} IS NULL AND EXISTS (
+    SELECT FROM {present} AS p WHERE {same_key} AND p.{present_dense} IS NOT NULL
+)""")
+
+
+def count_lost(connection: Connection, present: Declaration, coming: Declaration) -> int:
+    """Count the rows that are found now and would not be if `coming` took the place of `present`."""
+    same_key = sql.SQL(" AND ").join(
+        sql.SQL("p.{} = c.{}").format(sql.Identifier(column.name), sql.Identifier(column.name))
+        for column in present.key
+    )
+    statement = _LOST.format(
+        present=present.vectors,
+        present_dense=sql.Identifier(present.dense_column),
+        coming=coming.vectors,
+        coming_dense=sql.Identifier(coming.dense_column),
+        pending=sql.Identifier(coming.pending_column),
+        same_key=same_key,
+    )
+    (lost,) = connection.execute(statement).fetchone() or (0,)
+    return int(lost)
 
 
 def exchange_statements(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any, cast
 
@@ -14,8 +15,10 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import Layout, declared_encoder
 from gte_pg.encoder import Encoder
+from gte_pg.errors import EncodingError
+from gte_pg.install import count_lost
 from gte_pg.search import Weights, encode_query, gte_search_call, search
-from gte_pg.sync import Team, Worker, count_broken, missing_triggers, watch
+from gte_pg.sync import Team, Worker, count_broken, missing_triggers, status, watch
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain
 
 
@@ -34,6 +37,16 @@ def articles(
 
 def gte_pg(dsn: str, *arguments: str) -> Any:
     return CliRunner().invoke(main, [*arguments, "--dsn", dsn])
+
+
+def add_embedding_next(
+    dsn: str, connection: Connection, present: Registered, model: str
+) -> Registered:
+    """Begin a switch as the command does."""
+    layout = present.declaration.layout
+    return add_embedding(
+        dsn, connection, "articles", ("title",), model, name="embedding_next", layout=layout
+    )
 
 
 def vectors_are_right(connection: Connection, registered: Registered) -> bool:
@@ -91,10 +104,7 @@ def test_an_interrupted_switch_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gte_pg.cli.schema_change._TRIES", 3)
-    coming = add_embedding(
-        dsn, connection, "articles", ("title",), plain_model,
-        name="embedding_next", layout=articles.declaration.layout,
-    )  # fmt: skip
+    coming = add_embedding_next(dsn, connection, articles, plain_model)
     next(Worker(connection, coming, declared_encoder(coming.declaration), batch_rows=20).rounds())
     with connect(dsn) as application, application.transaction():
         application.execute("SELECT FROM articles WHERE id = 7 FOR UPDATE")
@@ -166,6 +176,59 @@ def test_a_worker_that_sleeps_through_the_switch_writes_nothing_of_the_old_model
         assert count_broken(connection, one) == 0
         drain(connection, one)
     assert vectors_are_right(connection, load(connection, "articles", "embedding"))
+
+
+def test_rows_that_are_pending_in_both_are_not_waited_for(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, plain_model: str
+) -> None:
+    def refuse(texts: list[str]) -> None:
+        if "unheard of" in texts:
+            raise EncodingError("not this one")
+
+    connection.execute("UPDATE articles SET title = 'unheard of' WHERE id = 7")
+    list(Worker(connection, articles, Interrupted(encoder, refuse)).rounds())
+    assert status(connection, articles).parked == 1
+    coming = add_embedding_next(dsn, connection, articles, plain_model)
+    assert count_lost(connection, articles.declaration, coming.declaration) == 49
+    other = Interrupted(declared_encoder(coming.declaration), refuse)
+    list(Worker(connection, coming, other).rounds())
+    assert status(connection, coming).parked == 1
+    assert count_lost(connection, articles.declaration, coming.declaration) == 0
+    switched = gte_pg(dsn, "switch", "articles", "--model", plain_model)
+    assert switched.exit_code == 0, switched.output
+
+
+def test_a_table_that_is_written_all_the_while_is_switched(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with connect(dsn) as own:
+            for key in itertools.count(1_000):
+                own.execute("INSERT INTO articles VALUES (%s, 'fresh')", (key,))
+                if stop.wait(0.003):
+                    return
+
+    busy = [
+        threading.Thread(target=write),
+        threading.Thread(target=lambda: list(watch(Team(dsn, stop), load_all))),
+    ]
+    for thread in busy:
+        thread.start()
+    try:
+        for model in (plain_model, articles.declaration.model):
+            switched = gte_pg(dsn, "switch", "articles", "--model", model)
+            assert switched.exit_code == 0, switched.output
+            removed = gte_pg(dsn, "remove", "articles", "--name", "embedding_previous")
+            assert removed.exit_code == 0, removed.output
+    finally:
+        stop.set()
+        for thread in busy:
+            thread.join()
+    present = load(connection, "articles")
+    drain(connection, present)
+    assert vectors_are_right(connection, present)
 
 
 def test_a_watching_team_follows_the_switch(
