@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -74,7 +74,7 @@ _RELEASE = "DELETE FROM gte.lease WHERE id = %s AND attempts = %s"
 # lease and those whose present text has failed and is not to be retried yet.
 _PICK = sql.SQL("""
 WITH last AS (
-    SELECT %(pending)s::timestamptz AS pending, %(last_key)s::text AS key
+    SELECT %(pending)s::timestamptz AS pending, %(last_key)s::text AS key, %(until)s::timestamptz AS until
 ), picked AS MATERIALIZED (
     SELECT {key} AS key, {pending}::text AS pending
     FROM {vectors} AS d
@@ -103,11 +103,18 @@ class Claims:
     """The batches that one worker claims of one embedding.
 
     Newest rows come first, so that a backfill does not delay fresh ones; every eighth batch takes
-    the oldest, so that fresh rows do not delay the backfill for ever.
+    the oldest, so that fresh rows do not delay the backfill for ever. Who works `until` a moment of the
+    database's clock is done when none can be claimed that is pending since before.
     """
 
     def __init__(
-        self, connection: Connection, registered: Registered, *, owner: str, lease: timedelta
+        self,
+        connection: Connection,
+        registered: Registered,
+        *,
+        owner: str,
+        lease: timedelta,
+        until: datetime | None = None,
     ) -> None:
         self._connection = connection
         self._registered = registered
@@ -115,13 +122,14 @@ class Claims:
             "embedding": registered.id,
             "owner": owner,
             "duration": lease,
+            "until": until or "infinity",
         }
         self._renew_at = 0.0
         self._newest, self._oldest = Walk("newest"), Walk("oldest")
         self._count = 0
 
     def claim(self, rows: int) -> Batch | None:
-        """Take over a lease that ran out, else lease up to `rows` pending rows; None if there are none.
+        """Take over a lease that ran out, else lease up to `rows` pending rows; None if all is done.
 
         One short transaction.
         """
@@ -129,7 +137,7 @@ class Claims:
         self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
         walks = [self._newest, self._oldest]
         if self._count % _OLDEST_EVERY == 0:
-            walks.reverse()
+            walks.remove(self._newest)
         with walking(self._connection, self._registered.declaration):
             self._connection.execute(_LOCK, (_LOCK_CLASS | self._registered.id,))
             found = self._connection.execute(_TAKE_OVER, self._values).fetchone()
@@ -187,7 +195,7 @@ class Claims:
             for name in (declaration.pending_column, *(column.name for column in declaration.key))
         ]
         # The rows of a backfill are pending since '-infinity': they are the oldest walk's alone.
-        ahead = "{pending} > '-infinity'" if newest else "true"
+        ahead = "{pending} > '-infinity'" if newest else "{pending} <= (SELECT until FROM last)"
         if walk.position is not None:
             ahead += " AND ({columns}) {beyond} ((SELECT pending FROM last), {key})"
         last_key = key_values(declaration, sql.SQL("(SELECT key FROM last)"))

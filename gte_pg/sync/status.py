@@ -69,7 +69,7 @@ WITH due AS (
 SELECT rows, encoded, pending, failed, parked, oldest, rate, estimated FROM counted, due, failed, speed
 """)
 
-_PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} IS NOT NULL")
+_PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} <= %(since)s")
 
 _HAS_PENDING = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} IS NOT NULL)")
 
@@ -115,30 +115,37 @@ def status(connection: Connection, registered: Registered) -> Status:
     )
 
 
-def count_pending(connection: Connection, registered: Registered) -> int:
-    """Count the pending rows; served by the partial index."""
-    return int(_ask(connection, registered, _PENDING))
+def clock(connection: Connection) -> datetime:
+    """Return the database's time: rows are pending by it."""
+    (now,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+    assert isinstance(now, datetime)
+    return now
+
+
+def count_pending(
+    connection: Connection, registered: Registered, *, since: datetime | None = None
+) -> int:
+    """Count the pending rows, or those since a moment or longer; served by the partial index."""
+    return int(_ask(connection, registered, _PENDING, {"since": since or "infinity"}))
 
 
 def has_pending(connection: Connection, registered: Registered) -> bool:
     """Whether any row is pending; takes a fraction of a millisecond."""
-    return bool(_ask(connection, registered, _HAS_PENDING))
+    return bool(_ask(connection, registered, _HAS_PENDING, {}))
 
 
 def is_pending_since(connection: Connection, registered: Registered, moment: datetime) -> bool:
     """Whether any row is pending that was so at this moment."""
-    statement = fill(
-        _PENDING_SINCE, vectors=registered.declaration.vectors, pending=_pending(registered)
-    )
     values = {"embedding": registered.id, "moment": moment}
-    (answer,) = connection.execute(statement, values).fetchone() or (False,)
-    return bool(answer)
+    return bool(_ask(connection, registered, _PENDING_SINCE, values))
 
 
-def _ask(connection: Connection, registered: Registered, question: sql.SQL) -> Any:
+def _ask(
+    connection: Connection, registered: Registered, question: sql.SQL, values: dict[str, Any]
+) -> Any:
     vectors = registered.declaration.vectors
-    statement = question.format(vectors=vectors, pending=_pending(registered))
-    (answer,) = connection.execute(statement).fetchone() or (None,)
+    statement = fill(question, vectors=vectors, pending=_pending(registered))
+    (answer,) = connection.execute(statement, values).fetchone() or (None,)
     return answer
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 import psycopg
@@ -25,7 +26,7 @@ from gte_pg.sync.indexes import (
     update_statistics,
 )
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
-from gte_pg.sync.status import count_pending, status
+from gte_pg.sync.status import clock, count_pending, status
 from gte_pg.sync.team import Team
 
 logger = logging.getLogger(__name__)
@@ -47,13 +48,14 @@ class Progress:
 
 
 def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
-    """Encode all pending rows of one embedding, then build its missing search indexes.
+    """Encode the rows of one embedding that are pending now, then build its missing search indexes.
 
     A new embedding gets its companion's rows and the index of its pending rows first.
 
-    Yields after every batch and before every index. The last value, stage `done`, says how many rows
-    are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
+    Yields after every batch and before every index. The last value, stage `done`, says how many of these
+    rows are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
     """
+    begun = clock(connection)
     if not is_copied(connection, registered):
         yield Progress("copying keys", 0)
         while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
@@ -80,7 +82,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     if not team.stop.is_set():
         for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
-    yield replace(progress, stage="done", left=_left(team, registered))
+    yield replace(progress, stage="done", left=_left(team, registered, since=begun))
 
 
 def watch(
@@ -140,6 +142,6 @@ def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterat
             refresh_key_frequencies(connection, registered)
 
 
-def _left(team: Team, registered: Registered) -> int:
+def _left(team: Team, registered: Registered, *, since: datetime | None = None) -> int:
     with connect(team.dsn) as connection:
-        return count_pending(connection, registered)
+        return count_pending(connection, registered, since=since)

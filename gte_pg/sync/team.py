@@ -21,7 +21,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError
 from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index_until, is_missing, may_build_indexes
-from gte_pg.sync.status import has_pending
+from gte_pg.sync.status import clock, has_pending
 from gte_pg.sync.worker import Round, Worker
 
 logger = logging.getLogger(__name__)
@@ -87,10 +87,10 @@ class Team:
     limit: Limit = field(default_factory=lambda: Limit(None))
 
     def drain(self, registered: Registered) -> Iterator[Round]:
-        """Work until nothing can be claimed; yields after every batch.
+        """Work until all is done that is pending now; yields after every batch.
 
-        A database that goes away is waited for. Any other error of a worker stops the team and is
-        raised.
+        Of what is written meanwhile much is done too. A database that goes away is waited for. Any other
+        error of a worker stops the team and is raised.
         """
         for _, done in self._run(lambda _connection: [registered], forever=False):
             if done is not None:
@@ -236,7 +236,10 @@ class _Member:
             if not has_pending(connection, registered):
                 return None
             encoder = self._team.encoder_for(registered.declaration)
-            workers[registered] = Worker(connection, registered, encoder, turn=self._turn)
+            until = None if self._forever else clock(connection)
+            workers[registered] = Worker(
+                connection, registered, encoder, until=until, turn=self._turn
+            )
         rows = self._team.limit.take(self._team.batch_rows)
         if not rows:
             return None

@@ -8,7 +8,7 @@ from psycopg.pq import TransactionStatus
 
 from gte_pg.database import Connection, load_all
 from gte_pg.errors import DatabaseError
-from gte_pg.sync.status import is_pending_since
+from gte_pg.sync.status import clock, is_pending_since
 
 _POLL_SECONDS = 0.05
 
@@ -28,7 +28,7 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
     embeddings = [one for one in load_all(connection, table) if not one.standby]
     if not embeddings:
         raise DatabaseError(f"the table {table} has no embedding: there is nothing to wait for")
-    (called,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+    called = clock(connection)
     deadline = time.monotonic() + timeout
     while any(is_pending_since(connection, one, called) for one in embeddings):
         _check_isolation(connection)

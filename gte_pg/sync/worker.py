@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import psycopg
@@ -52,7 +52,9 @@ class Worker:
     """Encodes what is pending in one embedding, batch by batch, on a connection of its own.
 
     Workers that share a `turn`, a lock, encode one after the other, and read and write meanwhile. A batch
-    of long texts is encoded and written piece by piece, and its lease is renewed meanwhile.
+    of long texts is encoded and written piece by piece, and its lease is renewed meanwhile. With `until`, a
+    moment of the database's clock, nothing can be claimed any more when all rows pending since before are
+    done: on a table that is written all the while, something always is pending.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Worker:
         *,
         batch_rows: int = 256,
         lease: timedelta = timedelta(minutes=5),
+        until: datetime | None = None,
         turn: AbstractContextManager[object] | None = None,
     ) -> None:
         registered.declaration.check_model(encoder.identity)
@@ -72,7 +75,7 @@ class Worker:
         self._encoder = encoder
         self._rows = Rows(connection, registered)
         owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._claims = Claims(connection, registered, owner=owner, lease=lease)
+        self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
         self._batch_rows = batch_rows
         self._turn = turn if turn is not None else nullcontext()
 
