@@ -48,7 +48,8 @@ _ASK_SECONDS = 1
 _MOST_LOST = 10
 
 
-# What a worker reports: a round, None when an embedding is drained; at its end None or an error.
+# What a worker reports: a round, None when all is done that was pending when it began with an embedding,
+# upon which it begins anew; at its end None or an error.
 _Report = tuple["Registered", "Round | None"] | Exception | None
 
 
@@ -97,7 +98,8 @@ class Team:
                 yield done
 
     def watch(self, embeddings: Embeddings) -> Iterator[tuple[Registered, Round | None]]:
-        """Work until `stop` is set, on these embeddings in turn; None says that one is drained.
+        """Work until `stop` is set, on these embeddings in turn; None says that one is drained, of what was
+        pending at some time before: where rows are written all the while, some always are.
 
         `embeddings` is asked again every few seconds. Nothing but `stop` ends it: a database that
         goes away, or a model whose files are missing, is tried again, and holds up no other embedding.
@@ -236,7 +238,7 @@ class _Member:
             if not has_pending(connection, registered):
                 return None
             encoder = self._team.encoder_for(registered.declaration)
-            until = None if self._forever else clock(connection)
+            until = clock(connection)
             workers[registered] = Worker(
                 connection, registered, encoder, until=until, turn=self._turn
             )

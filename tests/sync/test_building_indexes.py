@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -12,7 +14,13 @@ from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
-from gte_pg.declaration import Layout, dense_index_name, pending_index, token_index_name
+from gte_pg.declaration import (
+    Layout,
+    dense_index_name,
+    pending_index,
+    search_indexes,
+    token_index_name,
+)
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Team, status, sync_once, watch
@@ -95,6 +103,38 @@ def test_who_is_told_to_stop_leaves_the_build_to_postgres(
     while ("articles_embedding_pending", True) not in connection.execute(_VALID).fetchall():
         time.sleep(0.01)
     assert drain(connection, articles).encoded == 20
+
+
+def test_a_table_that_is_written_all_the_while_gets_its_indexes(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    team = replace(team_of(connection), workers=1, batch_rows=10)
+    others = [index.name for index in search_indexes(articles.declaration)]
+
+    fresh = "INSERT INTO articles SELECT n, 'fresh ' || n FROM generate_series(%s, %s + 49) AS n"
+
+    def write() -> None:  # more than anybody can encode
+        with connect(dsn) as own:
+            for key in itertools.count(1_000, 50):
+                own.execute(fresh.encode(), (key, key))
+                if team.stop.wait(0.005):
+                    return
+
+    def work() -> None:
+        list(watch(team, lambda _connection: [articles]))
+
+    threads = [threading.Thread(target=write), threading.Thread(target=work)]
+    for thread in threads:
+        thread.start()
+    try:
+        until = time.monotonic() + 60
+        while not {(name, True) for name in others} <= set(connection.execute(_VALID).fetchall()):
+            assert time.monotonic() < until, "they are not built"
+            time.sleep(0.05)
+    finally:
+        team.stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_something_else_that_has_the_name_is_named(
