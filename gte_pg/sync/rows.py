@@ -11,7 +11,7 @@ changes the one or the other has had for itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,6 +38,10 @@ from gte_pg.sync.source import join_source, row_version, same_key, text_row
 _SECONDS_PER_TRANSACTION = 0.05
 _MOST_ROWS_PER_TRANSACTION = 1_024
 _FEWEST_ROWS_PER_TRANSACTION = 8
+
+# So much text is in memory at a time, about: some 10 MB.
+_CHARACTERS_PER_READ = 4_000_000
+_FIRST_ROWS_PER_READ = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class Rows:
         self._delete_gone = _delete_gone(declaration)
         self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
+        self._rows_per_read = _FIRST_ROWS_PER_READ
 
     def statements(self) -> dict[str, sql.Composable]:
         """Return what is run for a batch, by what it is for."""
@@ -144,6 +149,20 @@ class Rows:
             rows = self._connection.execute(self._read, {"keys": keys}).fetchall()
         texts = [Text(*row) for row in rows if row[1] is not None]
         return texts, [Textless(key, version) for key, text, _, version in rows if text is None]
+
+    def read_in_parts(self, keys: list[str]) -> Iterator[tuple[list[Text], list[Textless]]]:
+        """Read them as `read` does, so many at a time as have a few megabytes of text.
+
+        How long texts are is told by those that were read before.
+        """
+        start = 0
+        while start < len(keys):
+            stop = start + self._rows_per_read
+            texts, textless = self.read(keys[start:stop])
+            yield texts, textless
+            longest = max((len(text.text) for text in texts), default=1)
+            self._rows_per_read = max(1, _CHARACTERS_PER_READ // longest)
+            start = stop
 
     def clear(self, textless: list[Textless]) -> Written:
         """Take rows without text off the work list, and companion rows whose row is gone away."""

@@ -98,24 +98,27 @@ class Worker:
             raise
 
     def _round(self, batch: Batch) -> Round:
-        texts, textless = self._rows.read(batch.keys)
-        cleared = self._rows.clear(textless)
-        written = 0
-        done: list[Row] = [*textless]
-        failed = _refused(cleared)
-        for piece in _pieces(texts):
-            if not self._claims.keep(batch):
-                break
-            successes, failures = self._encode(batch, piece)
-            failed += failures
-            for success in successes:
-                stored = self._rows.write(success.texts, success.encoded)
-                written += stored.rows
-                failed += _refused(stored)
-                done += success.texts
+        read = written = cleared = 0
+        done: list[Row] = []
+        failed: list[_Failure] = []
+        for texts, textless in self._rows.read_in_parts(batch.keys):
+            read += len(texts) + len(textless)
+            taken_off = self._rows.clear(textless)
+            cleared += taken_off.rows
+            failed += _refused(taken_off)
+            done += textless
+            for piece in _pieces(texts):
+                if not self._claims.keep(batch):
+                    break
+                successes, failures = self._encode(batch, piece)
+                failed += failures
+                for success in successes:
+                    stored = self._rows.write(success.texts, success.encoded)
+                    written += stored.rows
+                    failed += _refused(stored)
+                    done += success.texts
         self._note(batch, done, failed, written)
-        left = len(texts) + len(textless) - written - len(failed) - cleared.rows
-        return Round(written, len(failed), left)
+        return Round(written, len(failed), left=read - written - cleared - len(failed))
 
     def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:

@@ -23,6 +23,7 @@ from gte_pg.sync import (
     wait_until_synced,
 )
 from gte_pg.sync.indexes import build_index
+from gte_pg.sync.rows import Rows
 from tests.tables import Interrupted, add_embedding, broken_rows, drain, team_of
 
 
@@ -481,3 +482,18 @@ def test_the_last_hour_s_speed_is_shown(connection: Connection, articles: Regist
     drain(connection, articles)
     counts = connection.execute("SELECT rows FROM gte.throughput").fetchall()
     assert counts == [(20,)], "what is over an hour old is forgotten"
+
+
+def test_no_more_text_is_read_at_a_time_than_fits(
+    connection: Connection, articles: Registered
+) -> None:
+    rows = Rows(connection, articles)
+    connection.execute(
+        "INSERT INTO articles SELECT n, repeat('x', 1_000_000) FROM generate_series(101, 200) n"
+    )
+    keys = [str(n) for n in range(101, 201)]
+    parts = [len(texts) for texts, _ in rows.read_in_parts(keys)]
+    assert sum(parts) == 100
+    assert set(parts[1:]) == {4}, "4,000,000 characters"
+    connection.execute("UPDATE articles SET title = 'short' WHERE id > 100")
+    assert [len(texts) for texts, _ in rows.read_in_parts(keys)] == [4, 96]
