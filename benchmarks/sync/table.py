@@ -21,6 +21,7 @@ from gte_pg.declaration import Layout, Storage, pending_index
 from gte_pg.install import add_statements
 from gte_pg.models import identify
 from gte_pg.sync import Team, Worker, sync_once
+from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index
 
 # An autovacuum would come into the measurement.
@@ -58,6 +59,7 @@ def add_embedding(
                 run(transaction, statement)
         connection.execute(_UNATTENDED.format(declaration.vectors))
         registered = load(connection, name)
+        assert copy_keys(connection, registered, threading.Event())
         assert build_index(connection, registered, pending_index(declaration))
         connection.execute("VACUUM ANALYZE")
         return registered

@@ -74,11 +74,11 @@ FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {sou
 WHERE {pending} IS NOT NULL
 """)
 
-# How many were written, and which were free to be, and were not.
-_OUTCOME = sql.SQL("""\
-SELECT (SELECT count(*) FROM updated),
-       CASE WHEN (SELECT count(*) FROM updated) < (SELECT count(*) FROM free)
-            THEN ARRAY(SELECT key FROM free EXCEPT SELECT key FROM updated) END""")
+# Rows that this transaction has locked, and that are as they were: something suppressed their UPDATE.
+_SUPPRESSED = sql.SQL("""
+SELECT asked.key FROM unnest(%(keys)s::text[]) AS asked (key) JOIN {vectors} AS d ON {join_asked}
+WHERE {pending} IS NOT NULL AND d.xmax = pg_current_xact_id()::xid
+""")
 
 # Rows that had no text when the embedding was declared are pending like all others then.
 _CLEAR = sql.SQL("""
@@ -88,10 +88,8 @@ WITH textless AS MATERIALIZED (
     SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
     WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version AND {declared}
     FOR NO KEY UPDATE OF d SKIP LOCKED
-), updated AS (
-    UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free} RETURNING free.key
 )
-{outcome}
+UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
 """)
 
 # Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
@@ -114,10 +112,8 @@ WITH written AS MATERIALIZED (
     WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version AND {declared}
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
-), updated AS (
-    UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free} RETURNING free.key
 )
-{outcome}
+UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
 """)
 
 
@@ -131,6 +127,7 @@ class Rows:
         self._sparse_type = vector_type(connection, "sparsevec")
         self._read, self._clear = _read(declaration), _clear(registered)
         self._delete_gone = _delete_gone(declaration)
+        self._suppressed = _suppressed(declaration)
         self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
         self._rows_per_read = _FIRST_ROWS_PER_READ
@@ -196,7 +193,7 @@ class Rows:
             "versions": [row.version for row in textless[start:stop]],
         }
         with looking_up(self._connection, self._declaration, **self._writing_back()):
-            cleared = self._outcome(self._clear, values, textless[start:stop])
+            cleared = self._update(self._clear, values, textless[start:stop])
             if self._declaration.companion is not None:
                 gone = self._connection.execute(self._delete_gone, values).rowcount
                 cleared += Written(gone, [])
@@ -214,13 +211,17 @@ class Rows:
             "sparse": sparse_array(encoded.sparse, start, stop, self._sparse_type.oid),
         }
         with looking_up(self._connection, self._declaration, **self._writing_back()):
-            return self._outcome(self._write, values, texts[start:stop])
+            return self._update(self._write, values, texts[start:stop])
 
-    def _outcome(
+    def _update(
         self, statement: sql.Composed, values: dict[str, Any], rows: Sequence[Row]
     ) -> Written:
-        count, keys = self._connection.execute(statement, values).fetchone() or (0, None)
-        return Written(count, [suppressed(row) for row in rows if row.key in (keys or ())])
+        count = self._connection.execute(statement, values).rowcount
+        if count == len(rows):
+            return Written(count, [])
+        found = self._connection.execute(self._suppressed, {"keys": values["keys"]})
+        keys = {key for (key,) in found}
+        return Written(count, [suppressed(row) for row in rows if row.key in keys])
 
     def _writing_back(self) -> dict[str, str]:
         """The triggers then keep every other column as it was, whatever the application's did."""
@@ -233,7 +234,6 @@ def _common(declaration: Declaration) -> dict[str, sql.Composable]:
         "relation": declaration.relation,
         "source": join_source(declaration),
         "pending": sql.Identifier("d", declaration.pending_column),
-        "outcome": _OUTCOME,
         "version": row_version(declaration),
         "hash": row_hash(declaration, text_row(declaration)),
     }
@@ -269,6 +269,14 @@ def _clear(registered: Registered) -> sql.Composed:
         pending_name=sql.Identifier(declaration.pending_column),
         is_empty=is_empty,
         declared=_declared(registered),
+    )
+
+
+def _suppressed(declaration: Declaration) -> sql.Composed:
+    return fill(
+        _SUPPRESSED,
+        **_common(declaration),
+        join_asked=key_join(declaration, "d", sql.Identifier("asked", "key")),
     )
 
 
