@@ -96,9 +96,11 @@ def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
     problems: list[DatabaseError] = []
     with connect(team.dsn) as connection:
         embeddings = load_all(connection, table, problems=problems)
-        if not embeddings and not problems:
-            click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
-        for registered in embeddings:
+    if not embeddings and not problems:
+        click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
+    for registered in embeddings:
+        # The one before may have taken hours, for which no server keeps an idle connection.
+        with connect(team.dsn) as connection:
             if repair:
                 click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
             left += show(

@@ -7,6 +7,7 @@ any number of processes on any number of machines.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 # How often one looks whether somebody else's index is there, or their transaction over.
 _OTHERS_SECONDS = 0.25
+
+# What fails is tried again after so many times what it took.
+_TIMES_ITS_COST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ def watch(
     whose files are missing is tried again: no row is blamed for either.
     """
     counts: dict[Registered, Progress] = {}
+    not_before: dict[Registered, float] = {}
     for registered, done in team.watch(embeddings):
         so_far = counts.get(registered, Progress("encoding", 0))
         if done is not None:
@@ -102,12 +107,17 @@ def watch(
             )
             continue
         counts.pop(registered, None)
+        begun = time.monotonic()
+        if begun < not_before.get(registered, 0):
+            continue
         try:
             for name in _prepare_search(team, registered, so_far.encoded):
                 yield registered, replace(so_far, stage="indexing", index=name)
             left = _left(team, registered)
         except (psycopg.Error, DatabaseError) as error:
-            # The next time that it is drained will do.
+            # Some time later it will do: a build that fails after an hour is not begun again at once.
+            wait = _TIMES_ITS_COST * (time.monotonic() - begun)
+            not_before[registered] = time.monotonic() + wait
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
             continue
         yield registered, replace(so_far, stage="done", left=left)

@@ -44,6 +44,9 @@ _RETRY_SECONDS = (0.5, 1, 2, 5, 10)
 # How soon a new embedding is found.
 _ASK_SECONDS = 1
 
+# How soon it is told again that an embedding is drained: its search indexes may be gone, or still to come.
+_TELL_SECONDS = 60
+
 # How often a team that is to drain its embeddings and leave tries to come back to a lost database.
 _MOST_LOST = 10
 
@@ -156,7 +159,8 @@ class _Member:
         self._lost = 0
         # When an embedding that cannot be worked on is tried again.
         self._not_before: dict[Registered, float] = {}
-        self._drained: set[Registered] = set()
+        # When it was last told that an embedding is drained.
+        self._drained: dict[Registered, float] = {}
         self._prepared: set[Registered] = set()
 
     def work(self) -> None:
@@ -225,10 +229,14 @@ class _Member:
             self._reports.put((registered, done))
         elif self._forever and registered not in self._prepared:
             pass  # rows are still to come: the search indexes are not built before them
-        elif workers.pop(registered, None) is not None or registered not in self._drained:
-            self._drained.add(registered)
+        elif workers.pop(registered, None) is not None or self._is_to_be_told(registered):
+            self._drained[registered] = time.monotonic()
             self._reports.put((registered, None))
         return done
+
+    def _is_to_be_told(self, registered: Registered) -> bool:
+        told = self._drained.get(registered)
+        return told is None or time.monotonic() - told > _TELL_SECONDS
 
     def _work_on(
         self, connection: Connection, registered: Registered, workers: dict[Registered, Worker]

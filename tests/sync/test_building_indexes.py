@@ -23,7 +23,7 @@ from gte_pg.declaration import (
 )
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import Team, status, sync_once, watch
+from gte_pg.sync import Team, status, sync_once, wait_until_synced, watch
 from gte_pg.sync.indexes import build_index, is_missing, missing_search_indexes
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
@@ -135,6 +135,27 @@ def test_a_table_that_is_written_all_the_while_gets_its_indexes(
         team.stop.set()
         for thread in threads:
             thread.join()
+
+
+def test_an_index_that_could_not_be_built_is_built_later(
+    connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gte_pg.sync.team._TELL_SECONDS", 0.2)
+    team = team_of(connection)
+    connection.execute("CREATE VIEW articles_embedding_dense AS SELECT 1")
+    watching = threading.Thread(target=lambda: list(watch(team, lambda _connection: [articles])))
+    watching.start()
+    try:
+        assert wait_until_synced(connection, "articles", timeout=30)
+        time.sleep(0.5)
+        connection.execute("DROP VIEW articles_embedding_dense")  # and nothing is written any more
+        until = time.monotonic() + 30
+        while ("articles_embedding_dense", True) not in connection.execute(_VALID).fetchall():
+            assert time.monotonic() < until, "it is not built"
+            time.sleep(0.05)
+    finally:
+        team.stop.set()
+        watching.join()
 
 
 def test_something_else_that_has_the_name_is_named(
