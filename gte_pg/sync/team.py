@@ -81,7 +81,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """Worker threads on one database. `stop` makes each of them finish its batch and leave."""
+    """Worker threads on one database. `stop` makes each of them write what it encodes, and leave."""
 
     dsn: str
     stop: threading.Event
@@ -246,9 +246,13 @@ class _Member:
             if not has_pending(connection, registered):
                 return None
             encoder = self._team.encoder_for(registered.declaration)
-            until = clock(connection)
             workers[registered] = Worker(
-                connection, registered, encoder, until=until, turn=self._turn
+                connection,
+                registered,
+                encoder,
+                until=clock(connection),
+                stop=self._team.stop,
+                turn=self._turn,
             )
         rows = self._team.limit.take(self._team.batch_rows)
         if not rows:

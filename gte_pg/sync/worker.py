@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ class Worker:
     Workers that share a `turn`, a lock, encode one after the other, and read and write meanwhile. A batch
     of long texts is encoded and written piece by piece, and its lease is renewed meanwhile. With `until`, a
     moment of the database's clock, nothing can be claimed any more when all rows pending since before are
-    done: on a table that is written all the while, something always is pending.
+    done: on a table that is written all the while, something always is pending. Once `stop` is set, what is
+    left of a batch is left to others.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Worker:
         batch_rows: int = 256,
         lease: timedelta = timedelta(minutes=5),
         until: datetime | None = None,
+        stop: threading.Event | None = None,
         turn: AbstractContextManager[object] | None = None,
     ) -> None:
         registered.declaration.check_model(encoder.identity)
@@ -77,6 +80,7 @@ class Worker:
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
         self._batch_rows = batch_rows
+        self._stop = stop if stop is not None else threading.Event()
         self._turn = turn if turn is not None else nullcontext()
 
     def rounds(self) -> Iterator[Round]:
@@ -108,7 +112,7 @@ class Worker:
             failed += _refused(taken_off)
             done += textless
             for piece in _pieces(texts):
-                if not self._claims.keep(batch):
+                if self._stop.is_set() or not self._claims.keep(batch):
                     break
                 successes, failures = self._encode(batch, piece)
                 failed += failures
@@ -125,6 +129,8 @@ class Worker:
             died = "every worker that tried to encode this row died"
             return [], [_Failure(text, died, retry=False) for text in texts]
         with self._turn:
+            if self._stop.is_set():
+                return [], []
             return _encode(self._encoder, self._registered, texts)
 
     def _note(self, batch: Batch, done: list[Row], failed: list[_Failure], written: int) -> None:

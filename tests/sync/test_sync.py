@@ -258,6 +258,17 @@ def test_a_worker_leaves_a_batch_that_another_has_taken_over(
     assert broken_rows(connection, long_texts.declaration) == 0
 
 
+def test_who_is_told_to_stop_leaves_the_rest_of_a_long_batch(
+    connection: Connection, long_texts: Registered, encoder: Encoder
+) -> None:
+    stop = threading.Event()
+    told = Interrupted(encoder, lambda _texts: stop.set())
+    worker = Worker(connection, long_texts, told, stop=stop)
+    assert worker.round() == Round(encoded=1, failed=0, left=3)
+    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
+    assert drain(connection, long_texts).encoded == 3
+
+
 def test_a_worker_and_a_truncate_do_not_wait_for_each_other(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
