@@ -33,7 +33,13 @@ from gte_pg.install import (
 )
 from gte_pg.models import ModelIdentity, Precision, identify
 from gte_pg.search.recall import dense_recall, sample_questions
-from gte_pg.sync import Team, sync_once
+from gte_pg.sync import (
+    Team,
+    clock,
+    may_build_indexes,
+    missing_search_indexes,
+    sync_once,
+)
 
 # Enough to tell an index that does its work from one that does not.
 _SAMPLED_ROWS = 50
@@ -150,18 +156,24 @@ def _fill(dsn: str, present: Declaration, coming: Declaration) -> None:
     team = Team(dsn, stop)
     with connect(dsn) as connection:
         registered = load(connection, coming.relation.as_string(), coming.name)
+        begun = clock(connection)
         show(f"{coming.written}: {coming.name}", sync_once(connection, registered, team))
     until = time.monotonic() + _PATIENCE
     with connect(dsn) as connection:
-        while not stop.is_set() and (lost := count_lost(connection, present, coming)):
-            if time.monotonic() > until:
+        while not stop.is_set():
+            lost = count_lost(connection, present, coming, since=begun)
+            # Somebody else may be building one.
+            missing = missing_search_indexes(connection, coming)
+            if not lost and not (missing and may_build_indexes(connection, coming)):
+                return
+            if lost and time.monotonic() > until:
                 raise click.ClickException(
                     f"{lost} rows are not encoded by the new model yet; {_GOES_ON}"
                 )
-            list(sync_once(connection, registered, team))
             stop.wait(_PAUSE)
-    if stop.is_set():
-        raise click.ClickException(f"stopped; {_GOES_ON}")
+            begun = clock(connection)
+            list(sync_once(connection, registered, team))
+    raise click.ClickException(f"stopped; {_GOES_ON}")
 
 
 def _verify(dsn: str, coming: Declaration, least_recall: float) -> None:

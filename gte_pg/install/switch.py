@@ -8,10 +8,11 @@ stays, under another name, and is kept in step, so that there is a way back.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from psycopg import sql
 
-from gte_pg.database import Connection, registered_as
+from gte_pg.database import Connection, fill, registered_as
 from gte_pg.declaration import (
     Declaration,
     companion_name,
@@ -35,18 +36,24 @@ def previous_name(name: str) -> str:
 # A row that is pending in both, because it is new or because neither model takes it, loses nothing.
 _LOST = sql.SQL("""
 SELECT count(*) FROM {coming} AS c
-WHERE c.{pending} IS NOT NULL AND c.{coming_dense} IS NULL AND EXISTS (
+WHERE c.{pending} <= %(since)s AND c.{coming_dense} IS NULL AND EXISTS (
     SELECT FROM {present} AS p WHERE {same_key} AND p.{present_dense} IS NOT NULL
 )""")
 
 
-def count_lost(connection: Connection, present: Declaration, coming: Declaration) -> int:
-    """Count the rows that are found now and would not be if `coming` took the place of `present`."""
+def count_lost(
+    connection: Connection, present: Declaration, coming: Declaration, *, since: datetime
+) -> int:
+    """Count the rows that are found now and would not be if `coming` took the place of `present`.
+
+    Those that were written after `since` do not count: of them, some always are on their way.
+    """
     same_key = sql.SQL(" AND ").join(
         sql.SQL("p.{} = c.{}").format(sql.Identifier(column.name), sql.Identifier(column.name))
         for column in present.key
     )
-    statement = _LOST.format(
+    statement = fill(
+        _LOST,
         present=present.vectors,
         present_dense=sql.Identifier(present.dense_column),
         coming=coming.vectors,
@@ -54,7 +61,7 @@ def count_lost(connection: Connection, present: Declaration, coming: Declaration
         pending=sql.Identifier(coming.pending_column),
         same_key=same_key,
     )
-    (lost,) = connection.execute(statement).fetchone() or (0,)
+    (lost,) = connection.execute(statement, {"since": since}).fetchone() or (0,)
     return int(lost)
 
 

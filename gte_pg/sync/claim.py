@@ -34,12 +34,14 @@ _LOCK_CLASS = int.from_bytes(b"gte-pg") << 16
 class Batch:
     """Rows that this worker may encode until the lease runs out, by their key text.
 
-    `attempts` counts the workers that have held this lease, this one included.
+    `attempts` counts the workers that have held this lease, this one included. `oldest`: these are the
+    rows that have been pending for longest, of those that can be claimed.
     """
 
     lease: int
     keys: list[str]
     attempts: int
+    oldest: bool = False
 
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
@@ -157,9 +159,11 @@ class Claims:
         """Renew the lease once a quarter of it has gone; False: another worker has taken it over."""
         if time.monotonic() < self._renew_at:
             return True
-        self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
         values = self._values | {"lease": batch.lease, "attempts": batch.attempts}
-        return self._connection.execute(_RENEW, values).rowcount == 1
+        if self._connection.execute(_RENEW, values).rowcount == 0:
+            return False
+        self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
+        return True
 
     def release(self, batch: Batch) -> None:
         """Give the lease back; rows of it that are still pending can be claimed again."""
@@ -185,7 +189,7 @@ class Claims:
             return None
         lease, keys, pending = found
         walk.position = (pending, keys[-1])
-        return Batch(lease, keys, 1)
+        return Batch(lease, keys, 1, oldest=walk is self._oldest)
 
     def _statement(self, walk: Walk) -> sql.Composed:
         declaration = self._registered.declaration

@@ -39,11 +39,13 @@ WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s
 ORDER BY i.indisvalid DESC
 """
 
-# What has the name all the same: an index that holds something else, or what is left of its build.
+# What has the name all the same: an index of the table that holds something else, or what is left of its
+# build. An index of another table, which had this one's name before, is not ours to drop.
 _NAMED = """
 SELECT i.indexrelid::regclass::text
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam
-WHERE i.indexrelid = to_regclass(%s) AND (NOT i.indisvalid OR m.amname = %s)
+WHERE i.indexrelid = to_regclass(%s) AND i.indrelid = to_regclass(%s)
+  AND (NOT i.indisvalid OR m.amname = %s)
 """
 
 # Nobody's build of it, nor what is left of one.
@@ -92,8 +94,8 @@ def named_otherwise(
     declaration: Declaration,
     index: Index,
 ) -> str | None:
-    """Return the index that has this name and is not of the declared kind, as SQL writes it."""
-    row = connection.execute(_NAMED, (name.as_string(), index.method)).fetchone()
+    """Return the index of `table` that has this name and is not of the declared kind, as SQL writes it."""
+    row = connection.execute(_NAMED, (name.as_string(), table.as_string(), index.method)).fetchone()
     if row is None or row[0] in find_index(connection, table, declaration, index):
         return None
     return str(row[0])

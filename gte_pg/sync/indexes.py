@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
 
-# How soon one that is built is seen, and that one is to stop.
+# How soon an index that is built is seen to be.
 _LOOK_SECONDS = 0.02
 
 # Postgres builds one index of a table at a time; those of this process do not even ask at once.
@@ -105,6 +105,8 @@ def build_index_until(
 
     Nothing that it has done so far is lost, which it would be if the statement were cancelled.
     """
+    if stop.is_set():
+        return False
     built: Future[bool] = Future()
 
     def build() -> None:

@@ -13,12 +13,17 @@ from typing import Protocol
 import psycopg
 
 # Classes of SQLSTATE that tell of the connection, of rights, of the server or of the statement itself, and
-# nothing of a row. Whatever else ends an UPDATE, a trigger's own error codes among it, is the row's.
+# nothing of a row. Whatever else ends an UPDATE is the row's; so is what a trigger raises, by any code.
 _NOT_OF_A_ROW = {"08", "0A", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX"}
 
+# pgvector's word for a vector that does not fit the column: the embedding has been switched meanwhile.
+_NOT_OF_A_ROW_EITHER = "22000"
+
+_RAISE = "exec_stmt_raise"
+
 _SUPPRESSED = (
-    "a trigger of the table suppresses every UPDATE of this row, by returning NULL: its vector cannot be "
-    "stored. Let the trigger pass it, or use the layout companion"
+    "a trigger of the table suppresses every UPDATE of this row, by returning NULL or OLD: its vector "
+    "cannot be stored. Let the trigger pass it, or use the layout companion"
 )
 
 
@@ -34,7 +39,8 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    row: Row
+    key: str
+    hash: bytes
     error: str
 
 
@@ -53,7 +59,7 @@ class Written:
 
 
 def suppressed(row: Row) -> Refusal:
-    return Refusal(row, _SUPPRESSED)
+    return Refusal(row.key, row.hash, _SUPPRESSED)
 
 
 def write_apart(
@@ -66,10 +72,19 @@ def write_apart(
     try:
         return write(start, stop)
     except psycopg.Error as error:
-        if error.sqlstate is None or error.sqlstate[:2] in _NOT_OF_A_ROW:
+        if not _is_of_a_row(error):
             raise
         if stop - start == 1:
             # The detail beside it has the row's values, which are nobody else's business.
-            return Written(0, [Refusal(rows[start], error.diag.message_primary or repr(error))])
+            told = error.diag.message_primary or repr(error)
+            return Written(0, [Refusal(rows[start].key, rows[start].hash, told)])
     middle = (start + stop) // 2
     return write_apart(rows, start, middle, write) + write_apart(rows, middle, stop, write)
+
+
+def _is_of_a_row(error: psycopg.Error) -> bool:
+    if error.sqlstate is None:
+        return False
+    if error.diag.source_function == _RAISE:
+        return True
+    return error.sqlstate[:2] not in _NOT_OF_A_ROW and error.sqlstate != _NOT_OF_A_ROW_EITHER

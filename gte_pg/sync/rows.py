@@ -74,11 +74,11 @@ FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {sou
 WHERE {pending} IS NOT NULL
 """)
 
-# Rows that this transaction has locked, and that are as they were: something suppressed their UPDATE.
-_SUPPRESSED = sql.SQL("""
-SELECT asked.key FROM unnest(%(keys)s::text[]) AS asked (key) JOIN {vectors} AS d ON {join_asked}
-WHERE {pending} IS NOT NULL AND d.xmax = pg_current_xact_id()::xid
-""")
+# How many rows were written, and which were free to be and are as they were.
+_OUTCOME = sql.SQL("""\
+SELECT (SELECT count(*) FROM updated WHERE stored),
+       CASE WHEN (SELECT count(*) FROM updated WHERE stored) < (SELECT count(*) FROM free)
+            THEN ARRAY(SELECT key FROM free EXCEPT SELECT key FROM updated WHERE stored) END""")
 
 # Rows that had no text when the embedding was declared are pending like all others then.
 _CLEAR = sql.SQL("""
@@ -88,8 +88,11 @@ WITH textless AS MATERIALIZED (
     SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
     WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version AND {declared}
     FOR NO KEY UPDATE OF d SKIP LOCKED
+), updated AS (
+    UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
+    RETURNING free.key, {pending} IS NULL AS stored
 )
-UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
+{outcome}
 """)
 
 # Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
@@ -112,8 +115,11 @@ WITH written AS MATERIALIZED (
     WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version AND {declared}
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
+), updated AS (
+    UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
+    RETURNING free.key, {pending} IS NULL AS stored
 )
-UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
+{outcome}
 """)
 
 
@@ -127,7 +133,6 @@ class Rows:
         self._sparse_type = vector_type(connection, "sparsevec")
         self._read, self._clear = _read(declaration), _clear(registered)
         self._delete_gone = _delete_gone(declaration)
-        self._suppressed = _suppressed(declaration)
         self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
         self._rows_per_read = _FIRST_ROWS_PER_READ
@@ -158,11 +163,14 @@ class Rows:
             texts, textless = self.read(keys[start:stop])
             yield texts, textless
             longest = max((len(text.text) for text in texts), default=1)
-            self._rows_per_read = max(1, _CHARACTERS_PER_READ // longest)
+            fitting = max(1, _CHARACTERS_PER_READ // longest)
+            self._rows_per_read = min(fitting, 2 * self._rows_per_read)
             start = stop
 
     def clear(self, textless: list[Textless]) -> Written:
-        """Take rows without text off the work list, and companion rows whose row is gone away."""
+        """Take rows without text off the work list, and delete companion rows whose row is gone."""
+        if not textless:
+            return Written(0, [])
         return write_apart(textless, 0, len(textless), partial(self._clear_rows, textless))
 
     def write(self, texts: list[Text], encoded: Encoded) -> Written:
@@ -186,8 +194,6 @@ class Rows:
         )
 
     def _clear_rows(self, textless: list[Textless], start: int, stop: int) -> Written:
-        if start == stop:
-            return Written(0, [])
         values = {
             "keys": [row.key for row in textless[start:stop]],
             "versions": [row.version for row in textless[start:stop]],
@@ -216,12 +222,8 @@ class Rows:
     def _update(
         self, statement: sql.Composed, values: dict[str, Any], rows: Sequence[Row]
     ) -> Written:
-        count = self._connection.execute(statement, values).rowcount
-        if count == len(rows):
-            return Written(count, [])
-        found = self._connection.execute(self._suppressed, {"keys": values["keys"]})
-        keys = {key for (key,) in found}
-        return Written(count, [suppressed(row) for row in rows if row.key in keys])
+        count, keys = self._connection.execute(statement, values).fetchone() or (0, None)
+        return Written(count, [suppressed(row) for row in rows if row.key in (keys or ())])
 
     def _writing_back(self) -> dict[str, str]:
         """The triggers then keep every other column as it was, whatever the application's did."""
@@ -234,6 +236,7 @@ def _common(declaration: Declaration) -> dict[str, sql.Composable]:
         "relation": declaration.relation,
         "source": join_source(declaration),
         "pending": sql.Identifier("d", declaration.pending_column),
+        "outcome": _OUTCOME,
         "version": row_version(declaration),
         "hash": row_hash(declaration, text_row(declaration)),
     }
@@ -269,14 +272,6 @@ def _clear(registered: Registered) -> sql.Composed:
         pending_name=sql.Identifier(declaration.pending_column),
         is_empty=is_empty,
         declared=_declared(registered),
-    )
-
-
-def _suppressed(declaration: Declaration) -> sql.Composed:
-    return fill(
-        _SUPPRESSED,
-        **_common(declaration),
-        join_asked=key_join(declaration, "d", sql.Identifier("asked", "key")),
     )
 
 

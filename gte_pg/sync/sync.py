@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,7 +36,10 @@ logger = logging.getLogger(__name__)
 # How often one looks whether somebody else's index is there, or their transaction over.
 _OTHERS_SECONDS = 0.25
 
-# What fails is tried again after so many times what it took.
+# How soon one looks again whether search lacks anything, in seconds: after it was found in order, and after
+# the attempt to build it failed, which may have taken long.
+_LEAST_PAUSE = 1
+_PAUSE_AFTER_FAILURE = 30
 _TIMES_ITS_COST = 10
 
 
@@ -99,6 +103,7 @@ def watch(
     """
     counts: dict[Registered, Progress] = {}
     not_before: dict[Registered, float] = {}
+    unseen: Counter[Registered] = Counter()  # rows encoded since search was last seen to
     for registered, done in team.watch(embeddings):
         so_far = counts.get(registered, Progress("encoding", 0))
         if done is not None:
@@ -107,17 +112,21 @@ def watch(
             )
             continue
         counts.pop(registered, None)
+        unseen[registered] += so_far.encoded
         begun = time.monotonic()
-        if begun < not_before.get(registered, 0):
-            continue
         try:
-            for name in _prepare_search(team, registered, so_far.encoded):
-                yield registered, replace(so_far, stage="indexing", index=name)
+            if begun >= not_before.get(registered, 0):
+                for name in _prepare_search(team, registered, unseen.pop(registered)):
+                    yield registered, replace(so_far, stage="indexing", index=name)
+                # What was told while it took so long is all seen to by now.
+                not_before[registered] = time.monotonic() + _LEAST_PAUSE
             left = _left(team, registered)
         except (psycopg.Error, DatabaseError) as error:
-            # Some time later it will do: a build that fails after an hour is not begun again at once.
-            wait = _TIMES_ITS_COST * (time.monotonic() - begun)
-            not_before[registered] = time.monotonic() + wait
+            # An index whose build fails after an hour is not begun again at once.
+            cost = time.monotonic() - begun
+            not_before[registered] = (
+                begun + cost + max(_PAUSE_AFTER_FAILURE, _TIMES_ITS_COST * cost)
+            )
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
             continue
         yield registered, replace(so_far, stage="done", left=left)
@@ -133,23 +142,23 @@ def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
 def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterator[str]:
     """Build what search lacks after so many new vectors; yields each index' name before it is built.
 
-    No connection is open for all that time: one that is idle for so long may be gone.
+    No connection is open while one is built: one that is idle for so long may be gone.
     """
     declaration = registered.declaration
     with connect(team.dsn) as connection:
         missing = missing_search_indexes(connection, declaration)
-        if missing and not may_build_indexes(connection, declaration):
-            missing = []
+        if not (missing and may_build_indexes(connection, declaration)):
+            if is_due(connection, registered, new_rows):
+                refresh_key_frequencies(connection, registered)
+            return
     for index in missing:
         yield index.name
         build_index_until(team.stop, team.dsn, registered, index)
         if team.stop.is_set():
             return
     with connect(team.dsn) as connection:
-        if missing:
-            update_statistics(connection, declaration)
-        if missing or is_due(connection, registered, new_rows):
-            refresh_key_frequencies(connection, registered)
+        update_statistics(connection, declaration)
+        refresh_key_frequencies(connection, registered)
 
 
 def _left(team: Team, registered: Registered, *, since: datetime | None = None) -> int:

@@ -230,6 +230,8 @@ class _Member:
         elif self._forever and registered not in self._prepared:
             pass  # rows are still to come: the search indexes are not built before them
         elif workers.pop(registered, None) is not None or self._is_to_be_told(registered):
+            if self._is_to_be_told(registered):
+                self._prepared.discard(registered)  # its queue may be gone too
             self._drained[registered] = time.monotonic()
             self._reports.put((registered, None))
         return done
@@ -274,6 +276,8 @@ class _Member:
                 and may_build_indexes(connection, registered.declaration)
                 and not build_index_until(self._team.stop, self._team.dsn, registered, queue)
             ):
+                # Somebody else is building it.
+                self._not_before[registered] = time.monotonic() + _ASK_SECONDS
                 return False
             if copied:
                 self._prepared.add(registered)

@@ -25,7 +25,7 @@ from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
 from gte_pg.sync.claim import Batch, Claims
 from gte_pg.sync.failures import forget_failures, record_failure
-from gte_pg.sync.refusals import Row, Written
+from gte_pg.sync.refusals import Written
 from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import noting
 from gte_pg.sync.throughput import count_encoded
@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 # A row whose lease ran out so often in a lease of its own has killed as many workers.
 _DEADLY_ATTEMPTS = 6
+
+# So often the oldest rows are tried again, between newer ones, if others hold them.
+_MOST_HELD = 10
 
 # Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
 # many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
@@ -81,6 +84,8 @@ class Worker:
         self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
         self._batch_rows = batch_rows
         self._stop = stop if stop is not None else threading.Event()
+        # How often in a row the oldest rows were held by somebody.
+        self._held = 0
         self._turn = turn if turn is not None else nullcontext()
 
     def rounds(self) -> Iterator[Round]:
@@ -90,29 +95,35 @@ class Worker:
 
     def round(self, rows: int | None = None) -> Round | None:
         """Claim up to `rows` rows (default: a batch) and encode them; None if nothing can be claimed."""
+        if self._held >= _MOST_HELD:
+            self._held = 0
+            return None
         batch = self._claims.claim(self._batch_rows if rows is None else rows)
         if batch is None:
             return None
         try:
-            return self._round(batch)
+            done = self._round(batch)
         except Exception:
             # Nobody died: the rows need not wait for the lease to run out.
             with contextlib.suppress(psycopg.Error):
                 self._claims.release(batch)
             raise
+        if batch.oldest:
+            self._held = self._held + 1 if done.left and not done.encoded else 0
+        return done
 
     def _round(self, batch: Batch) -> Round:
         read = written = cleared = 0
-        done: list[Row] = []
+        keys: list[str] = []
         failed: list[_Failure] = []
         for texts, textless in self._rows.read_in_parts(batch.keys):
             read += len(texts) + len(textless)
             taken_off = self._rows.clear(textless)
             cleared += taken_off.rows
             failed += _refused(taken_off)
-            done += textless
+            keys += [row.key for row in textless]
             for piece in _pieces(texts):
-                if self._stop.is_set() or not self._claims.keep(batch):
+                if not self._may_go_on(batch):
                     break
                 successes, failures = self._encode(batch, piece)
                 failed += failures
@@ -120,29 +131,34 @@ class Worker:
                     stored = self._rows.write(success.texts, success.encoded)
                     written += stored.rows
                     failed += _refused(stored)
-                    done += success.texts
-        self._note(batch, done, failed, written)
+                    keys += [text.key for text in success.texts]
+            if not self._may_go_on(batch):
+                break
+        self._note(batch, keys, failed, written)
         return Round(written, len(failed), left=read - written - cleared - len(failed))
+
+    def _may_go_on(self, batch: Batch) -> bool:
+        return not self._stop.is_set() and self._claims.keep(batch)
 
     def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             died = "every worker that tried to encode this row died"
-            return [], [_Failure(text, died, retry=False) for text in texts]
+            return [], [_Failure(text.key, text.hash, died, retry=False) for text in texts]
         with self._turn:
             if self._stop.is_set():
                 return [], []
             return _encode(self._encoder, self._registered, texts)
 
-    def _note(self, batch: Batch, done: list[Row], failed: list[_Failure], written: int) -> None:
-        failing = {failure.row.key for failure in failed}
-        sound = [row.key for row in done if row.key not in failing]
+    def _note(self, batch: Batch, keys: list[str], failed: list[_Failure], written: int) -> None:
+        failing = {failure.key for failure in failed}
+        sound = [key for key in keys if key not in failing]
         with noting(self._connection):
             for failure in failed:
                 record_failure(
                     self._connection,
                     self._registered,
-                    key=failure.row.key,
-                    text_hash=failure.row.hash,
+                    key=failure.key,
+                    text_hash=failure.hash,
                     error=failure.error,
                     retry=failure.retry,
                 )
@@ -159,15 +175,16 @@ class _Success:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    row: Row
+    key: str
+    hash: bytes
     error: str
     retry: bool
 
 
 def _refused(written: Written) -> list[_Failure]:
     for refusal in written.refusals:
-        logger.warning("row %s cannot be written: %s", refusal.row.key, refusal.error)
-    return [_Failure(refusal.row, refusal.error, retry=True) for refusal in written.refusals]
+        logger.warning("row %s cannot be written: %s", refusal.key, refusal.error)
+    return [_Failure(one.key, one.hash, one.error, retry=True) for one in written.refusals]
 
 
 def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
@@ -204,7 +221,8 @@ def _encode(
         if len(texts) == 1:
             message = str(error) if isinstance(error, GtePgError) else repr(error)
             logger.warning("row %s cannot be encoded: %s", texts[0].key, message)
-            return [], [_Failure(texts[0], message, retry=not isinstance(error, EncodingError))]
+            retry = not isinstance(error, EncodingError)
+            return [], [_Failure(texts[0].key, texts[0].hash, message, retry=retry)]
         middle = len(texts) // 2
         first, first_failed = _encode(encoder, registered, texts[:middle])
         second, second_failed = _encode(encoder, registered, texts[middle:])

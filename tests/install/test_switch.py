@@ -18,7 +18,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError
 from gte_pg.install import count_lost
 from gte_pg.search import Weights, encode_query, gte_search_call, search
-from gte_pg.sync import Team, Worker, count_broken, missing_triggers, status, watch
+from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain
 
 
@@ -189,11 +189,12 @@ def test_rows_that_are_pending_in_both_are_not_waited_for(
     list(Worker(connection, articles, Interrupted(encoder, refuse)).rounds())
     assert status(connection, articles).parked == 1
     coming = add_embedding_next(dsn, connection, articles, plain_model)
-    assert count_lost(connection, articles.declaration, coming.declaration) == 49
+    pair = (articles.declaration, coming.declaration)
+    assert count_lost(connection, *pair, since=clock(connection)) == 49
     other = Interrupted(declared_encoder(coming.declaration), refuse)
     list(Worker(connection, coming, other).rounds())
     assert status(connection, coming).parked == 1
-    assert count_lost(connection, articles.declaration, coming.declaration) == 0
+    assert count_lost(connection, *pair, since=clock(connection)) == 0
     switched = gte_pg(dsn, "switch", "articles", "--model", plain_model)
     assert switched.exit_code == 0, switched.output
 

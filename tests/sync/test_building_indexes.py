@@ -141,6 +141,7 @@ def test_an_index_that_could_not_be_built_is_built_later(
     connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gte_pg.sync.team._TELL_SECONDS", 0.2)
+    monkeypatch.setattr("gte_pg.sync.sync._PAUSE_AFTER_FAILURE", 0.2)
     team = team_of(connection)
     connection.execute("CREATE VIEW articles_embedding_dense AS SELECT 1")
     watching = threading.Thread(target=lambda: list(watch(team, lambda _connection: [articles])))
@@ -166,6 +167,19 @@ def test_something_else_that_has_the_name_is_named(
         drain(connection, articles)
     connection.execute("ALTER VIEW articles_embedding_pending RENAME TO mine")
     assert drain(connection, articles).encoded == 20
+
+
+def test_the_index_of_a_table_that_had_the_name_before_is_left_alone(
+    dsn: str, connection: Connection, articles: Registered, model: str
+) -> None:
+    drain(connection, articles)
+    connection.execute("ALTER TABLE articles RENAME TO articles_2025")
+    connection.execute(ARTICLES)
+    new = add_embedding(dsn, connection, "articles", ("title",), model)
+    with pytest.raises(DatabaseError, match="something else has that name. Rename it"):
+        drain(connection, new)
+    kept = "SELECT count(*) FROM pg_index WHERE indrelid = 'articles_2025'::regclass AND indisvalid"
+    assert connection.execute(kept).fetchone() == (4,)
 
 
 def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: Registered) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from gte_pg.database import Connection, Registered
@@ -37,9 +38,10 @@ def articles(dsn: str, connection: Connection, model: str) -> Registered:
             _TRIGGER.format("RAISE 'this one is closed' USING ERRCODE = 'AP042'"),
             "this one is closed",
         ),
+        (_TRIGGER.format("RAISE insufficient_privilege"), "insufficient_privilege"),
         (_TRIGGER.format("RETURN NULL"), "suppresses every UPDATE of this row"),
     ],
-    ids=["constraint", "trigger", "a code of its own", "suppressed"],
+    ids=["constraint", "trigger", "own code", "Postgres' code", "suppressed"],
 )
 def test_the_others_are_written(
     connection: Connection, articles: Registered, refusal: str, error: str
@@ -55,6 +57,16 @@ def test_the_others_are_written(
     again = drain(connection, articles)
     assert (again.encoded, again.failed, again.left) == (0, 0, 5), "they were tried again at once"
     assert count_broken(connection, articles) == 0
+
+
+def test_a_trigger_may_undo_an_update_too(connection: Connection, articles: Registered) -> None:
+    connection.execute(_TRIGGER.format("RETURN OLD").encode())
+    done = drain(connection, articles)
+    # The row without text is as it should be without the worker's UPDATE.
+    assert (done.encoded, done.failed, done.left) == (16, 4, 4)
+    failures = list_failures(connection, articles, most=10)
+    assert {failure.key for failure in failures} == {"4", "9", "14", "19"}
+    assert all("NULL or OLD" in failure.error for failure in failures)
 
 
 def test_they_are_parked_until_somebody_says_that_they_may(
@@ -82,7 +94,7 @@ def test_nothing_of_the_row_is_told(connection: Connection, articles: Registered
 
 
 def test_what_is_no_row_s_fault_blames_none(connection: Connection, articles: Registered) -> None:
-    connection.execute(_TRIGGER.format("RAISE insufficient_privilege").encode())
-    with pytest.raises(Exception, match="insufficient_privilege"):
+    connection.execute(_TRIGGER.format("PERFORM no_such_function()").encode())
+    with pytest.raises(psycopg.errors.UndefinedFunction):
         drain(connection, articles)
     assert not list(rows(connection, "SELECT FROM gte.failure"))

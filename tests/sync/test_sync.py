@@ -364,6 +364,34 @@ def test_a_sync_ends_though_rows_are_written_all_the_while(
     assert connection.execute(fresh.format(vectors).encode()).fetchone() == (True,)
 
 
+def test_a_sync_does_not_wait_for_a_held_row_as_long_as_others_are_written(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with connect(dsn) as own:
+            for key in itertools.count(1_000):
+                own.execute("INSERT INTO articles VALUES (%s, 'fresh')", (key,))
+                if stop.wait(0.001):
+                    return
+
+    vectors = articles.declaration.vectors.as_string()
+    assert build_index(connection, articles, pending_index(articles.declaration))
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with connect(dsn) as application:
+            application.execute("BEGIN")
+            application.execute(f"SELECT FROM {vectors} WHERE id = 7 FOR UPDATE".encode())
+            rounds = list(team_of(connection).drain(articles))
+            assert sum(done.encoded for done in rounds) >= 19
+            application.rollback()
+    finally:
+        stop.set()
+        writer.join()
+
+
 def test_the_write_back_touches_nothing_else(connection: Connection, articles: Registered) -> None:
     before = connection.execute(
         "SELECT id, title, body, likes FROM articles ORDER BY id"
@@ -507,4 +535,4 @@ def test_no_more_text_is_read_at_a_time_than_fits(
     assert sum(parts) == 100
     assert set(parts[1:]) == {4}, "4,000,000 characters"
     connection.execute("UPDATE articles SET title = 'short' WHERE id > 100")
-    assert [len(texts) for texts, _ in rows.read_in_parts(keys)] == [4, 96]
+    assert [len(texts) for texts, _ in rows.read_in_parts(keys)] == [4, 8, 16, 32, 40]
