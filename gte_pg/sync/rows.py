@@ -74,23 +74,28 @@ FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {sou
 WHERE {pending} IS NOT NULL
 """)
 
-# How many rows were written, and which were free to be and are as they were.
+# How many rows were written, and which were free to be and are pending as before: not those of which the
+# capture has found that the vector is not their text's.
 _OUTCOME = sql.SQL("""\
-SELECT (SELECT count(*) FROM updated WHERE stored),
-       CASE WHEN (SELECT count(*) FROM updated WHERE stored) < (SELECT count(*) FROM free)
-            THEN ARRAY(SELECT key FROM free EXCEPT SELECT key FROM updated WHERE stored) END""")
+SELECT (SELECT count(*) FROM updated WHERE pending IS NULL),
+       CASE WHEN (SELECT count(*) FROM updated WHERE pending IS NULL) < (SELECT count(*) FROM free)
+            THEN ARRAY(
+                SELECT key FROM free
+                EXCEPT SELECT key FROM updated WHERE pending IS DISTINCT FROM pending_before
+            ) END""")
 
 # Rows that had no text when the embedding was declared are pending like all others then.
 _CLEAR = sql.SQL("""
 WITH textless AS MATERIALIZED (
     SELECT * FROM unnest(%(keys)s::text[], %(versions)s::text[]) AS array_row (key, version)
 ), free AS MATERIALIZED (
-    SELECT textless.key FROM textless JOIN {vectors} AS d ON {join_textless} {source}
+    SELECT textless.key, {pending} AS pending_before
+    FROM textless JOIN {vectors} AS d ON {join_textless} {source}
     WHERE {pending} IS NOT NULL AND {is_empty} AND {version} = textless.version AND {declared}
     FOR NO KEY UPDATE OF d SKIP LOCKED
 ), updated AS (
     UPDATE {vectors} AS d SET {pending_name} = NULL FROM free WHERE {join_free}
-    RETURNING free.key, {pending} IS NULL AS stored
+    RETURNING free.key, {pending} AS pending, free.pending_before
 )
 {outcome}
 """)
@@ -111,13 +116,14 @@ WITH written AS MATERIALIZED (
         %(dense)b::{dense_type}[], %(sparse)b::{sparse_type}[]
     ) AS array_row (key, hash, version, dense, sparse)
 ), free AS MATERIALIZED (
-    SELECT written.* FROM written JOIN {vectors} AS d ON {join_written} {source}
+    SELECT written.*, {pending} AS pending_before
+    FROM written JOIN {vectors} AS d ON {join_written} {source}
     WHERE {pending} IS NOT NULL AND {hash} = written.hash AND {version} = written.version AND {declared}
     ORDER BY {order}
     FOR NO KEY UPDATE OF d SKIP LOCKED
 ), updated AS (
     UPDATE {vectors} AS d SET {assignments} FROM free WHERE {join_free}
-    RETURNING free.key, {pending} IS NULL AS stored
+    RETURNING free.key, {pending} AS pending, free.pending_before
 )
 {outcome}
 """)

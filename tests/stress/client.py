@@ -35,6 +35,9 @@ _DEFERRED = 0.3
 
 _NAME = "stress application"
 
+# Nobody else waits for that.
+_WAITS_AS_A_BUILD = "waits for ShareLock on virtual transaction"
+
 _BLOCKER = "SELECT application_name FROM pg_stat_activity WHERE pid = %s"
 
 
@@ -146,9 +149,10 @@ class _Client:
     def _deadlock(self, error: errors.DeadlockDetected, subject: Subject) -> None:
         """Note who was met.
 
-        Applications that write many rows in any order may meet each other, but never a worker. There is
-        one exception: while a deferred key stands twice, whoever updates the row that is to leave it
-        waits for the one that is to come, as any UPDATE would.
+        Applications that write many rows in any order may meet each other, but never a worker. There are
+        two exceptions: while a deferred key stands twice, whoever updates the row that is to leave it
+        waits for the one that is to come, as any UPDATE would. And a TRUNCATE that comes in the moment that
+        an index of the table is finished and the CREATE INDEX CONCURRENTLY, anybody's, wait for each other.
         """
         detail = error.diag.message_detail or ""
         own = self._connection.info.backend_pid
@@ -158,12 +162,15 @@ class _Client:
             for pid in blockers
             for (name,) in self._connection.execute(_BLOCKER, (pid,)).fetchall()
         }
+        notes = ", ".join(getattr(error, "__notes__", []))
+        on_the_row = any(one.layout == "columns" for one in subject.embeddings)
         if names <= {_NAME}:
             self._diary.errors["deadlock of applications"] += 1
-        elif subject.deferrable and any(one.layout == "columns" for one in subject.embeddings):
+        elif on_the_row and _WAITS_AS_A_BUILD in detail and "truncate in" in notes:
+            self._diary.errors["deadlock of TRUNCATE and an index build"] += 1
+        elif subject.deferrable and on_the_row:
             self._diary.errors["deadlock over a deferred key"] += 1
         else:
-            notes = ", ".join(getattr(error, "__notes__", []))
             self._diary.unexpected.append(f"deadlock with {names - {_NAME}}: {notes}: {detail}")
 
     def _connected(self) -> Connection:
