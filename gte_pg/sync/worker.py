@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ logger = logging.getLogger(__name__)
 # A row whose lease ran out so often in a lease of its own has killed as many workers.
 _DEADLY_ATTEMPTS = 6
 
-# So often the oldest rows are tried again, between newer ones, if others hold them.
-_MOST_HELD = 10
+# So long the oldest rows are tried again, between newer ones, if others hold them.
+_HELD_SECONDS = 10
 
 # Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
 # many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
@@ -84,8 +85,8 @@ class Worker:
         self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
         self._batch_rows = batch_rows
         self._stop = stop if stop is not None else threading.Event()
-        # How often in a row the oldest rows were held by somebody.
-        self._held = 0
+        # Since when the oldest rows are held by somebody.
+        self._held_since: float | None = None
         self._turn = turn if turn is not None else nullcontext()
 
     def rounds(self) -> Iterator[Round]:
@@ -95,8 +96,8 @@ class Worker:
 
     def round(self, rows: int | None = None) -> Round | None:
         """Claim up to `rows` rows (default: a batch) and encode them; None if nothing can be claimed."""
-        if self._held >= _MOST_HELD:
-            self._held = 0
+        if self._held_since and time.monotonic() - self._held_since > _HELD_SECONDS:
+            self._held_since = None
             return None
         batch = self._claims.claim(self._batch_rows if rows is None else rows)
         if batch is None:
@@ -109,7 +110,8 @@ class Worker:
                 self._claims.release(batch)
             raise
         if batch.oldest:
-            self._held = self._held + 1 if done.left and not done.encoded else 0
+            is_held = done.left and not done.encoded
+            self._held_since = (self._held_since or time.monotonic()) if is_held else None
         return done
 
     def _round(self, batch: Batch) -> Round:

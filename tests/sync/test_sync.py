@@ -365,8 +365,9 @@ def test_a_sync_ends_though_rows_are_written_all_the_while(
 
 
 def test_a_sync_does_not_wait_for_a_held_row_as_long_as_others_are_written(
-    dsn: str, connection: Connection, articles: Registered
+    dsn: str, connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gte_pg.sync.worker._HELD_SECONDS", 1)
     stop = threading.Event()
 
     def write() -> None:
