@@ -45,7 +45,7 @@ from gte_pg.sync import (
 _SAMPLED_ROWS = 50
 
 # So long rows that another worker is at, or that somebody has locked, are waited for, in seconds.
-_PATIENCE, _PAUSE = 30, 0.1
+_PATIENCE, _PAUSE, _PAUSE_FOR_INDEX = 30, 0.1, 2
 
 _GOES_ON = "the present one goes on serving. See gte-pg status; the same command goes on from here"
 
@@ -166,12 +166,13 @@ def _fill(dsn: str, present: Declaration, coming: Declaration) -> None:
             missing = missing_search_indexes(connection, coming)
             if not lost and not (missing and may_build_indexes(connection, coming)):
                 return
-            if lost and time.monotonic() > until:
+            if not lost:
+                begun, until = clock(connection), time.monotonic() + _PATIENCE
+            elif time.monotonic() > until:
                 raise click.ClickException(
                     f"{lost} rows are not encoded by the new model yet; {_GOES_ON}"
                 )
-            stop.wait(_PAUSE)
-            begun = clock(connection)
+            stop.wait(_PAUSE if lost else _PAUSE_FOR_INDEX)
             list(sync_once(connection, registered, team))
     raise click.ClickException(f"stopped; {_GOES_ON}")
 

@@ -165,6 +165,10 @@ class Claims:
         self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
         return True
 
+    def pass_by(self, seconds: float) -> None:
+        """Take the oldest rows from behind those that were claimed last, which others hold."""
+        self._oldest.go_on(seconds)
+
     def release(self, batch: Batch) -> None:
         """Give the lease back; rows of it that are still pending can be claimed again."""
         self._connection.execute(_RELEASE, (batch.lease, batch.attempts))

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection
 from gte_pg.declaration import Declaration, Index, operator_class
+from gte_pg.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,14 @@ def is_taken(
     """Whether something has this name that is no such index of `table`."""
     values = (table.as_string(), name.as_string(), index.method)
     return connection.execute(_IS_TAKEN, values).fetchone() == (True,)
+
+
+def taken_name(name: sql.Identifier) -> DatabaseError:
+    """Return the error for an index that cannot be built because of what has its name."""
+    return DatabaseError(
+        f"the index {name.as_string()} cannot be built: something else has that name. Rename it, and "
+        "run gte-pg sync again"
+    )
 
 
 def drop_index(connection: Connection, name: str, why: str, *, concurrently: bool = True) -> None:

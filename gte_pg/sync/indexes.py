@@ -11,7 +11,6 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Declaration, Index, search_indexes
-from gte_pg.errors import DatabaseError
 from gte_pg.sync.find_index import (
     CANCELLED,
     NOT_AS_DECLARED,
@@ -20,6 +19,7 @@ from gte_pg.sync.find_index import (
     is_building,
     is_taken,
     named_otherwise,
+    taken_name,
 )
 from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.partitioned_index import build_partitioned_index
@@ -145,10 +145,7 @@ def _build(connection: Connection, declaration: Declaration, index: Index) -> No
     connection.execute(index.create(declaration, concurrently=True))
     # One that is INVALID, or gone, is somebody's whose build has just failed: the next try mends it.
     if is_taken(connection, own, table, index):
-        raise DatabaseError(
-            f"the index {own.as_string()} cannot be built: something else has that name. Rename it, and "
-            "run gte-pg sync again"
-        )
+        raise taken_name(own)
 
 
 def update_statistics(connection: Connection, declaration: Declaration) -> None:

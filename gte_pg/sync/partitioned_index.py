@@ -17,7 +17,9 @@ from gte_pg.sync.find_index import (
     NOT_AS_DECLARED,
     drop_index,
     is_building,
+    is_taken,
     named_otherwise,
+    taken_name,
 )
 
 # The table itself first.
@@ -30,7 +32,10 @@ LEFT JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
 ORDER BY t.level
 """
 
-_IS_INVALID = "SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+_IS_INVALID = """
+SELECT NOT indisvalid FROM pg_index
+WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s)
+"""
 
 
 def build_partitioned_index(connection: Connection, declaration: Declaration, index: Index) -> None:
@@ -49,7 +54,8 @@ def build_partitioned_index(connection: Connection, declaration: Declaration, in
         if other is not None:
             # That of the table takes those of its partitions along.
             drop_index(connection, other, NOT_AS_DECLARED, concurrently=is_leaf)
-        if is_leaf and connection.execute(_IS_INVALID, (own.as_string(),)).fetchone() == (True,):
+        names_of = (own.as_string(), relation.as_string())
+        if is_leaf and connection.execute(_IS_INVALID, names_of).fetchone() == (True,):
             if is_building(connection, relation):
                 return
             drop_index(connection, own.as_string(), CANCELLED)
@@ -62,6 +68,8 @@ def build_partitioned_index(connection: Connection, declaration: Declaration, in
                 index.definition,
             )
         )
+        if is_taken(connection, own, relation, index):
+            raise taken_name(own)
         if not is_root:
             connection.execute(
                 sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(

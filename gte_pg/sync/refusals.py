@@ -16,8 +16,8 @@ import psycopg
 # nothing of a row. Whatever else ends an UPDATE is the row's; so is what a trigger raises, by any code.
 _NOT_OF_A_ROW = {"08", "0A", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX"}
 
-# pgvector's word for a vector that does not fit the column: the embedding has been switched meanwhile.
-_NOT_OF_A_ROW_EITHER = "22000"
+# pgvector's words for a vector that does not fit the column: the embedding has been switched meanwhile.
+_OTHER_DIMENSIONS = ("22000", "expected ")
 
 _RAISE = "exec_stmt_raise"
 
@@ -87,4 +87,7 @@ def _is_of_a_row(error: psycopg.Error) -> bool:
         return False
     if error.diag.source_function == _RAISE:
         return True
-    return error.sqlstate[:2] not in _NOT_OF_A_ROW and error.sqlstate != _NOT_OF_A_ROW_EITHER
+    code, words = _OTHER_DIMENSIONS
+    if error.sqlstate == code and (error.diag.message_primary or "").startswith(words):
+        return False
+    return error.sqlstate[:2] not in _NOT_OF_A_ROW

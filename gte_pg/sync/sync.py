@@ -41,6 +41,7 @@ _OTHERS_SECONDS = 0.25
 _LEAST_PAUSE = 1
 _PAUSE_AFTER_FAILURE = 30
 _TIMES_ITS_COST = 10
+_LONGEST_PAUSE = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +117,18 @@ def watch(
         begun = time.monotonic()
         try:
             if begun >= not_before.get(registered, 0):
-                for name in _prepare_search(team, registered, unseen.pop(registered)):
+                for name in _prepare_search(team, registered, unseen[registered]):
                     yield registered, replace(so_far, stage="indexing", index=name)
                 # What was told while it took so long is all seen to by now.
                 not_before[registered] = time.monotonic() + _LEAST_PAUSE
+                del unseen[registered]
             left = _left(team, registered)
         except (psycopg.Error, DatabaseError) as error:
             # An index whose build fails after an hour is not begun again at once.
-            cost = time.monotonic() - begun
-            not_before[registered] = (
-                begun + cost + max(_PAUSE_AFTER_FAILURE, _TIMES_ITS_COST * cost)
-            )
+            now = time.monotonic()
+            pause = min(_TIMES_ITS_COST * (now - begun), _LONGEST_PAUSE)
+            again = now + max(_PAUSE_AFTER_FAILURE, pause)
+            not_before[registered] = max(again, not_before.get(registered, 0))
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
             continue
         yield registered, replace(so_far, stage="done", left=left)
@@ -153,9 +155,8 @@ def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterat
             return
     for index in missing:
         yield index.name
-        build_index_until(team.stop, team.dsn, registered, index)
-        if team.stop.is_set():
-            return
+        if not build_index_until(team.stop, team.dsn, registered, index):
+            return  # told to stop, or somebody else is building it
     with connect(team.dsn) as connection:
         update_statistics(connection, declaration)
         refresh_key_frequencies(connection, registered)

@@ -44,7 +44,8 @@ _RETRY_SECONDS = (0.5, 1, 2, 5, 10)
 # How soon a new embedding is found.
 _ASK_SECONDS = 1
 
-# How soon it is told again that an embedding is drained: its search indexes may be gone, or still to come.
+# How soon it is told again that an embedding is drained, and looked whether it has its queue: an index may
+# be gone, or still to come.
 _TELL_SECONDS = 60
 
 # How often a team that is to drain its embeddings and leave tries to come back to a lost database.
@@ -161,7 +162,8 @@ class _Member:
         self._not_before: dict[Registered, float] = {}
         # When it was last told that an embedding is drained.
         self._drained: dict[Registered, float] = {}
-        self._prepared: set[Registered] = set()
+        # When it was last seen that an embedding has its queue and all rows.
+        self._prepared: dict[Registered, float] = {}
 
     def work(self) -> None:
         """Work until there is nothing to do, or for ever; what ended it is reported."""
@@ -230,8 +232,6 @@ class _Member:
         elif self._forever and registered not in self._prepared:
             pass  # rows are still to come: the search indexes are not built before them
         elif workers.pop(registered, None) is not None or self._is_to_be_told(registered):
-            if self._is_to_be_told(registered):
-                self._prepared.discard(registered)  # its queue may be gone too
             self._drained[registered] = time.monotonic()
             self._reports.put((registered, None))
         return done
@@ -268,7 +268,8 @@ class _Member:
 
         True as well where this role may not build the index: slow is better than not at all.
         """
-        if registered not in self._prepared:
+        seen = self._prepared.get(registered)
+        if seen is None or time.monotonic() - seen > _TELL_SECONDS:
             copied = copy_keys(connection, registered, self._team.stop)
             queue = pending_index(registered.declaration)
             if (
@@ -280,5 +281,5 @@ class _Member:
                 self._not_before[registered] = time.monotonic() + _ASK_SECONDS
                 return False
             if copied:
-                self._prepared.add(registered)
+                self._prepared[registered] = time.monotonic()
         return True

@@ -34,6 +34,10 @@ class Walk:
         if time.monotonic() - self._begun > max(_SECONDS, _TIMES_ITS_COST * self._cost):
             self.position = None
 
+    def go_on(self, seconds: float) -> None:
+        """Do not go back for so long: what lies behind is held by somebody."""
+        self._begun = time.monotonic() + seconds
+
     def begun(self, seconds: float) -> None:
         """Remember that the walk was begun, which took so many seconds."""
         self._begun, self._cost = time.monotonic(), seconds

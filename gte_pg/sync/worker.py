@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 # A row whose lease ran out so often in a lease of its own has killed as many workers.
 _DEADLY_ATTEMPTS = 6
 
-# So long the oldest rows are tried again, between newer ones, if others hold them.
+# So long, and so often at least, the oldest rows are tried between newer ones if others hold all of them.
 _HELD_SECONDS = 10
+_LEAST_HELD = 3
 
 # Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
 # many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
@@ -85,8 +86,8 @@ class Worker:
         self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
         self._batch_rows = batch_rows
         self._stop = stop if stop is not None else threading.Event()
-        # Since when the oldest rows are held by somebody.
-        self._held_since: float | None = None
+        # How often in a row the oldest rows were held by somebody, and since when.
+        self._held, self._held_since = 0, 0.0
         self._turn = turn if turn is not None else nullcontext()
 
     def rounds(self) -> Iterator[Round]:
@@ -96,8 +97,8 @@ class Worker:
 
     def round(self, rows: int | None = None) -> Round | None:
         """Claim up to `rows` rows (default: a batch) and encode them; None if nothing can be claimed."""
-        if self._held_since and time.monotonic() - self._held_since > _HELD_SECONDS:
-            self._held_since = None
+        if self._held >= _LEAST_HELD and time.monotonic() - self._held_since > _HELD_SECONDS:
+            self._held = 0
             return None
         batch = self._claims.claim(self._batch_rows if rows is None else rows)
         if batch is None:
@@ -110,9 +111,17 @@ class Worker:
                 self._claims.release(batch)
             raise
         if batch.oldest:
-            is_held = done.left and not done.encoded
-            self._held_since = (self._held_since or time.monotonic()) if is_held else None
+            self._note_held(is_held=done.left > 0 and not done.encoded)
         return done
+
+    def _note_held(self, *, is_held: bool) -> None:
+        if not is_held:
+            self._held = 0
+            return
+        if not self._held:
+            self._held_since = time.monotonic()
+        self._held += 1
+        self._claims.pass_by(_HELD_SECONDS)
 
     def _round(self, batch: Batch) -> Round:
         read = written = cleared = 0
