@@ -159,8 +159,8 @@ def _fill(dsn: str, present: Declaration, coming: Declaration) -> None:
         begun = clock(connection)
         show(f"{coming.written}: {coming.name}", sync_once(connection, registered, team))
     until = time.monotonic() + _PATIENCE
-    with connect(dsn) as connection:
-        while not stop.is_set():
+    while not stop.is_set():
+        with connect(dsn) as connection:
             lost = count_lost(connection, present, coming, since=begun)
             # Somebody else may be building one.
             missing = missing_search_indexes(connection, coming)

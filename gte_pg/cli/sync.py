@@ -53,8 +53,8 @@ def sync(
 
     Any number of these may run, on any number of machines. On a terminal it shows a bar, elsewhere
     it prints JSON Lines. Exit code 1: rows are left that were pending when it began, because they
-    failed or others held them; see gte-pg status. On SIGTERM and Ctrl-C it
-    writes what it is encoding and leaves.
+    failed or others held them; see gte-pg status. On SIGTERM and Ctrl-C it writes what it is
+    encoding and leaves.
 
     What goes past triggers (session_replication_role, pg_restore --disable-triggers, ATTACH of a
     filled partition) can leave a row with a vector that is not its text's: --check reads every row
