@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +111,28 @@ def index_being_built(connection: Connection, table: str) -> Iterator[None]:
             old.rollback()
             thread.join()
             connection.execute("RESET lock_timeout")
+
+
+@contextmanager
+def written_all_the_while(dsn: str, *, rows: int = 1, pause: float = 0.001) -> Iterator[None]:
+    """Have an application insert so many articles, from key 1,000 on, again and again."""
+    stop = threading.Event()
+    fresh = "INSERT INTO articles SELECT n, 'fresh ' || n FROM generate_series(%s::int, %s::int) n"
+
+    def write() -> None:
+        with connect(dsn) as own:
+            for key in itertools.count(1_000, rows):
+                own.execute(fresh.encode(), (key, key + rows - 1))
+                if stop.wait(pause):
+                    return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
 
 
 def broken_rows(connection: Connection, declaration: Declaration) -> int:

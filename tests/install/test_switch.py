@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from typing import Any, cast
 
@@ -19,7 +18,7 @@ from gte_pg.errors import EncodingError
 from gte_pg.install import count_lost
 from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
-from tests.tables import ARTICLES, Interrupted, add_embedding, drain
+from tests.tables import ARTICLES, Interrupted, add_embedding, drain, written_all_the_while
 
 
 @pytest.fixture(params=["columns", "companion"])
@@ -203,30 +202,18 @@ def test_a_table_that_is_written_all_the_while_is_switched(
     dsn: str, connection: Connection, articles: Registered, plain_model: str
 ) -> None:
     stop = threading.Event()
-
-    def write() -> None:
-        with connect(dsn) as own:
-            for key in itertools.count(1_000):
-                own.execute("INSERT INTO articles VALUES (%s, 'fresh')", (key,))
-                if stop.wait(0.003):
-                    return
-
-    busy = [
-        threading.Thread(target=write),
-        threading.Thread(target=lambda: list(watch(Team(dsn, stop), load_all))),
-    ]
-    for thread in busy:
-        thread.start()
+    watching = threading.Thread(target=lambda: list(watch(Team(dsn, stop), load_all)))
+    watching.start()
     try:
-        for model in (plain_model, articles.declaration.model):
-            switched = gte_pg(dsn, "switch", "articles", "--model", model)
-            assert switched.exit_code == 0, switched.output
-            removed = gte_pg(dsn, "remove", "articles", "--name", "embedding_previous")
-            assert removed.exit_code == 0, removed.output
+        with written_all_the_while(dsn, pause=0.003):
+            for model in (plain_model, articles.declaration.model):
+                switched = gte_pg(dsn, "switch", "articles", "--model", model)
+                assert switched.exit_code == 0, switched.output
+                removed = gte_pg(dsn, "remove", "articles", "--name", "embedding_previous")
+                assert removed.exit_code == 0, removed.output
     finally:
         stop.set()
-        for thread in busy:
-            thread.join()
+        watching.join()
     present = load(connection, "articles")
     drain(connection, present)
     assert vectors_are_right(connection, present)

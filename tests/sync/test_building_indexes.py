@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -17,8 +15,8 @@ from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import (
     Layout,
     dense_index_name,
+    object_name,
     pending_index,
-    search_indexes,
     token_index_name,
 )
 from gte_pg.encoder import Encoder
@@ -103,38 +101,6 @@ def test_who_is_told_to_stop_leaves_the_build_to_postgres(
     while ("articles_embedding_pending", True) not in connection.execute(_VALID).fetchall():
         time.sleep(0.01)
     assert drain(connection, articles).encoded == 20
-
-
-def test_a_table_that_is_written_all_the_while_gets_its_indexes(
-    dsn: str, connection: Connection, articles: Registered
-) -> None:
-    team = replace(team_of(connection), workers=1, batch_rows=10)
-    others = [index.name for index in search_indexes(articles.declaration)]
-
-    fresh = "INSERT INTO articles SELECT n, 'fresh ' || n FROM generate_series(%s, %s + 49) AS n"
-
-    def write() -> None:  # more than anybody can encode
-        with connect(dsn) as own:
-            for key in itertools.count(1_000, 50):
-                own.execute(fresh.encode(), (key, key))
-                if team.stop.wait(0.005):
-                    return
-
-    def work() -> None:
-        list(watch(team, lambda _connection: [articles]))
-
-    threads = [threading.Thread(target=write), threading.Thread(target=work)]
-    for thread in threads:
-        thread.start()
-    try:
-        until = time.monotonic() + 60
-        while not {(name, True) for name in others} <= set(connection.execute(_VALID).fetchall()):
-            assert time.monotonic() < until, "they are not built"
-            time.sleep(0.05)
-    finally:
-        team.stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_an_index_that_could_not_be_built_is_built_later(
@@ -368,6 +334,25 @@ def test_a_partitioned_table_is_indexed_leaf_by_leaf(
     assert [index.method for index in missing_search_indexes(connection, parts.declaration)] == [
         "hnsw"
     ]
+    drain(connection, parts)
+    assert missing_search_indexes(connection, parts.declaration) == []
+
+
+def test_a_foreign_index_with_the_name_of_a_partition_s_is_named(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute("""
+        CREATE TABLE parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
+        CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (11);
+        CREATE TABLE elsewhere (id int);
+        INSERT INTO parts VALUES (1, 'one');
+    """)
+    parts = add_embedding(dsn, connection, "parts", ("body",), model)
+    name = object_name("parts_1", parts.declaration.name, "hnsw")
+    connection.execute(f"CREATE INDEX {name} ON elsewhere (id)".encode())
+    with pytest.raises(DatabaseError, match="something else has that name. Rename it"):
+        drain(connection, parts)
+    connection.execute(f"ALTER INDEX {name} RENAME TO mine".encode())
     drain(connection, parts)
     assert missing_search_indexes(connection, parts.declaration) == []
 

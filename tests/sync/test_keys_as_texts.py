@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from gte_pg.database import Connection, connect
+from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError
@@ -40,52 +40,54 @@ _SESSIONS = [
 ]
 
 
-@pytest.mark.parametrize("left", _SESSIONS)
-def test_a_lease_can_be_taken_over(
-    dsn: str, connection: Connection, model: str, layout: Layout, left: str
-) -> None:
+@pytest.fixture(autouse=True)
+def table(connection: Connection) -> None:
     connection.execute(_NOTES)
     connection.execute(_FILL)
-    registered = add_embedding(dsn, connection, "notes", ("text",), model, layout=layout)
+
+
+@pytest.fixture
+def notes(dsn: str, connection: Connection, model: str, layout: Layout) -> Registered:
+    return add_embedding(dsn, connection, "notes", ("text",), model, layout=layout)
+
+
+@pytest.mark.parametrize("left", _SESSIONS)
+def test_a_lease_can_be_taken_over(
+    dsn: str, connection: Connection, notes: Registered, left: str
+) -> None:
     with connect(make_conninfo(dsn, options=left)) as dying:
-        claims = Claims(dying, registered, owner="somebody", lease=timedelta(0))
+        claims = Claims(dying, notes, owner="somebody", lease=timedelta(0))
         assert claims.claim(40) is not None
-    done = drain(connection, registered)
+    done = drain(connection, notes)
     assert (done.encoded, done.left) == (60, 0)
-    assert count_broken(connection, registered) == 0
+    assert count_broken(connection, notes) == 0
 
 
 def test_a_failure_is_known_to_all(
-    dsn: str, connection: Connection, model: str, encoder: Encoder, layout: Layout
+    dsn: str, connection: Connection, notes: Registered, encoder: Encoder
 ) -> None:
-    connection.execute(_NOTES)
-    connection.execute(_FILL)
-    registered = add_embedding(dsn, connection, "notes", ("text",), model, layout=layout)
-
     def refuse(_texts: list[str]) -> None:
         raise EncodingError("not today")
 
     for session in _SESSIONS:
         with connect(make_conninfo(dsn, options=session)) as own:
-            refusing = Worker(own, registered, Interrupted(encoder, refuse))
+            refusing = Worker(own, notes, Interrupted(encoder, refuse))
             failed = [done.failed for done in islice(refusing.rounds(), 2)]
             assert failed == ([] if session != _SESSIONS[0] else [60])
-            assert status(own, registered).parked == 60
-    assert len(list_failures(connection, registered, most=100)) == 60
+            assert status(own, notes).parked == 60
+    assert len(list_failures(connection, notes, most=100)) == 60
 
 
 def test_copying_goes_on_in_any_session(
     dsn: str, connection: Connection, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection.execute(_NOTES)
-    connection.execute(_FILL)
-    registered = add_embedding(
+    notes = add_embedding(
         dsn, connection, "notes", ("text",), model, layout="companion", copied=False
     )
     monkeypatch.setattr(copying, "_MOST_ROWS", 7)
     for session in _SESSIONS:
         with connect(make_conninfo(dsn, options=session)) as own:
-            copying._copy_some(own, registered, 13)
-    assert copying.copy_keys(connection, registered, threading.Event())
+            copying._copy_some(own, notes, 13)
+    assert copying.copy_keys(connection, notes, threading.Event())
     assert connection.execute("SELECT count(*) FROM notes_embedding").fetchone() == (60,)
-    assert count_broken(connection, registered) == 0
+    assert count_broken(connection, notes) == 0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import time
@@ -331,66 +330,6 @@ def test_fresh_rows_go_before_the_backfill_and_do_not_starve_it(
     list(worker.rounds())
     assert all(text.startswith("fresh") for text in order[:14])
     assert any(text.startswith("title") for text in order[14:16])
-
-
-def test_a_sync_ends_though_rows_are_written_all_the_while(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    stop = threading.Event()
-
-    def write() -> None:
-        with connect(dsn) as own:
-            for key in itertools.count(1_000):
-                own.execute("INSERT INTO articles VALUES (%s, 'fresh')", (key,))
-                if stop.wait(0.001):
-                    return
-
-    def park(texts: list[str]) -> None:
-        if "title 7" in texts:
-            raise EncodingError("not this one")
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    fresh = "SELECT count(*) FILTER (WHERE embedding IS NOT NULL) > 0 FROM {} WHERE id >= 1000"
-    vectors = articles.declaration.vectors.as_string()
-    try:
-        team = team_of(connection, Interrupted(encoder, park))
-        for encoded, failed in ((19, 1), (0, 0)):
-            done = list(sync_once(connection, articles, team))[-1]
-            assert (done.encoded >= encoded, done.failed, done.left) == (True, failed, 1)
-    finally:
-        stop.set()
-        writer.join()
-    assert connection.execute(fresh.format(vectors).encode()).fetchone() == (True,)
-
-
-def test_a_sync_does_not_wait_for_a_held_row_as_long_as_others_are_written(
-    dsn: str, connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gte_pg.sync.worker._HELD_SECONDS", 1)
-    stop = threading.Event()
-
-    def write() -> None:
-        with connect(dsn) as own:
-            for key in itertools.count(1_000):
-                own.execute("INSERT INTO articles VALUES (%s, 'fresh')", (key,))
-                if stop.wait(0.001):
-                    return
-
-    vectors = articles.declaration.vectors.as_string()
-    assert build_index(connection, articles, pending_index(articles.declaration))
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        with connect(dsn) as application:
-            application.execute("BEGIN")
-            application.execute(f"SELECT FROM {vectors} WHERE id = 7 FOR UPDATE".encode())
-            rounds = list(team_of(connection).drain(articles))
-            assert sum(done.encoded for done in rounds) >= 19
-            application.rollback()
-    finally:
-        stop.set()
-        writer.join()
 
 
 def test_the_write_back_touches_nothing_else(connection: Connection, articles: Registered) -> None:
