@@ -74,6 +74,12 @@ FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {sou
 WHERE {pending} IS NOT NULL
 """)
 
+# Locked for no longer than the statement takes.
+_NOT_HELD = sql.SQL("""
+SELECT tried.key FROM unnest(%(keys)s::text[]) AS tried (key) JOIN {vectors} AS d ON {join}
+FOR NO KEY UPDATE OF d SKIP LOCKED
+""")
+
 # How many rows were written, and which were free to be and are pending as before: not those of which the
 # capture has found that the vector is not their text's.
 _OUTCOME = sql.SQL("""\
@@ -138,6 +144,7 @@ class Rows:
         self._dense_type = vector_type(connection, declaration.storage)
         self._sparse_type = vector_type(connection, "sparsevec")
         self._read, self._clear = _read(declaration), _clear(registered)
+        self._not_held = _not_held(declaration)
         self._delete_gone = _delete_gone(declaration)
         self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
@@ -147,6 +154,7 @@ class Rows:
         """Return what is run for a batch, by what it is for."""
         return {
             "read their texts": self._read,
+            "see which of them others hold, if any were held before": self._not_held,
             "write their vectors back": self._write,
             "take rows without text off the list": self._clear,
         }
@@ -172,6 +180,13 @@ class Rows:
             fitting = max(1, _CHARACTERS_PER_READ // longest)
             self._rows_per_read = min(fitting, 2 * self._rows_per_read)
             start = stop
+
+    def not_held(self, texts: list[Text]) -> list[Text]:
+        """Return the texts of the rows that nobody holds now: those of others could not be written."""
+        values = {"keys": [text.key for text in texts]}
+        with looking_up(self._connection, self._declaration):
+            free = {key for (key,) in self._connection.execute(self._not_held, values)}
+        return [text for text in texts if text.key in free]
 
     def clear(self, textless: list[Textless]) -> Written:
         """Take rows without text off the work list, and delete companion rows whose row is gone."""
@@ -254,6 +269,14 @@ def _read(declaration: Declaration) -> sql.Composed:
         **_common(declaration),
         text=row_text(declaration, text_row(declaration)),
         join=key_join(declaration, "d", sql.Identifier("leased", "key")),
+    )
+
+
+def _not_held(declaration: Declaration) -> sql.Composed:
+    return fill(
+        _NOT_HELD,
+        vectors=declaration.vectors,
+        join=key_join(declaration, "d", sql.Identifier("tried", "key")),
     )
 
 

@@ -40,6 +40,9 @@ _DEADLY_ATTEMPTS = 6
 _HELD_SECONDS = 10
 _LEAST_HELD = 3
 
+# Once rows were left, it is asked for so long which of them others hold, before they are encoded in vain.
+_WARY_SECONDS = 10
+
 # Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
 # many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
 _PIECE_CHARACTERS = 50_000
@@ -88,6 +91,7 @@ class Worker:
         self._stop = stop if stop is not None else threading.Event()
         # How often in a row the oldest rows were held by somebody, and since when.
         self._held, self._held_since = 0, 0.0
+        self._wary_until = 0.0
         self._turn = turn if turn is not None else nullcontext()
 
     def rounds(self) -> Iterator[Round]:
@@ -133,7 +137,7 @@ class Worker:
             cleared += taken_off.rows
             failed += _refused(taken_off)
             keys += [row.key for row in textless]
-            for piece in _pieces(texts):
+            for piece in _pieces(self._worth_encoding(texts)):
                 if not self._may_go_on(batch):
                     break
                 successes, failures = self._encode(batch, piece)
@@ -146,7 +150,13 @@ class Worker:
             if not self._may_go_on(batch):
                 break
         self._note(batch, keys, failed, written)
-        return Round(written, len(failed), left=read - written - cleared - len(failed))
+        left = read - written - cleared - len(failed)
+        if left:
+            self._wary_until = time.monotonic() + _WARY_SECONDS
+        return Round(written, len(failed), left)
+
+    def _worth_encoding(self, texts: list[Text]) -> list[Text]:
+        return self._rows.not_held(texts) if time.monotonic() < self._wary_until else texts
 
     def _may_go_on(self, batch: Batch) -> bool:
         return not self._stop.is_set() and self._claims.keep(batch)

@@ -122,6 +122,24 @@ def test_rows_that_others_hold_are_left_and_done_later(
         assert drain(connection, articles).encoded == 5
 
 
+def test_rows_that_stay_held_are_not_encoded_again_and_again(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    encoded: list[str] = []
+    worker = Worker(connection, articles, Interrupted(encoder, encoded.extend))
+    with connect(dsn) as application:
+        with application.transaction():
+            held = f"SELECT FROM {vectors_of(articles)} WHERE id <= 5 FOR UPDATE"
+            application.execute(held.encode())
+            assert worker.round() == Round(encoded=15, failed=0, left=5)
+            connection.execute("INSERT INTO articles VALUES (21, 'fresh')")
+            assert worker.round() == Round(encoded=1, failed=0, left=0)
+            assert worker.round() == Round(encoded=0, failed=0, left=5)
+            assert len(encoded) == 21
+        assert worker.round() == Round(encoded=5, failed=0, left=0)
+        assert worker.round() is None
+
+
 def test_a_worker_never_waits_for_an_application(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
