@@ -9,6 +9,7 @@ from psycopg import sql
 from gte_pg.database import Connection
 from gte_pg.declaration import Declaration, Index, operator_class
 from gte_pg.errors import DatabaseError
+from gte_pg.sync.index_build import briefly
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +120,11 @@ def taken_name(name: sql.Identifier) -> DatabaseError:
 
 
 def drop_index(connection: Connection, name: str, why: str, *, concurrently: bool = True) -> None:
-    """Drop an index that is of no use; `name` as SQL writes it."""
+    """Drop an index that is of no use; `name` as SQL writes it. That of a partitioned table cannot be
+    dropped `concurrently`.
+    """
     logger.warning("the index %s %s: made anew", name, why)
-    connection.execute(
-        sql.SQL("DROP INDEX {}IF EXISTS {}").format(
-            sql.SQL("CONCURRENTLY " if concurrently else ""), sql.SQL(name)
-        )
-    )
+    if concurrently:
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name)))
+    else:
+        briefly(connection, sql.SQL("DROP INDEX IF EXISTS {}").format(sql.SQL(name)))

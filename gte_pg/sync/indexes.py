@@ -89,7 +89,7 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
         _building.add(table)
     try:
         with unhurried(connection):
-            _build(connection, declaration, index)
+            _build(connection, registered, index)
     except psycopg.errors.DeadlockDetected:
         # Two that begin in the same moment wait for each other.
         return False
@@ -124,13 +124,14 @@ def build_index_until(
     return built.result()
 
 
-def _build(connection: Connection, declaration: Declaration, index: Index) -> None:
+def _build(connection: Connection, registered: Registered, index: Index) -> None:
+    declaration = registered.declaration
     table = declaration.vectors
     (partitioned,) = connection.execute(_IS_PARTITIONED, (table.as_string(),)).fetchone() or (
         False,
     )
     if partitioned:
-        build_partitioned_index(connection, declaration, index)
+        build_partitioned_index(connection, registered, index)
         return
     found = find_index(connection, table, declaration, index)
     # Asked after what there is: no build has begun in between whose index was found.

@@ -1,17 +1,22 @@
 """Build an index on a partitioned table without blocking writes.
 
-Postgres has no CREATE INDEX CONCURRENTLY for a partitioned table, but it can put one together: an empty
-index on each partitioned table, one built CONCURRENTLY on each leaf, and each attached to the one above.
-The index of the table is valid when all of them are there; a build that was cancelled goes on. An index of
-another kind that has the name is dropped first, which needs the table for itself for a moment.
+Postgres has no CREATE INDEX CONCURRENTLY for a partitioned table, but it can put one together: one built
+CONCURRENTLY on each leaf, an empty index on each partitioned table, and those below attached to it. The
+index of the table is valid when all of them are there; a build that was cancelled goes on. An index of
+another kind that has the name is dropped first.
+
+The deepest come first: to attach the last part to an index that is attached itself, Postgres locks the
+tables above too.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from psycopg import sql
 
-from gte_pg.database import Connection
-from gte_pg.declaration import Declaration, Index, object_name
+from gte_pg.database import Connection, Registered
+from gte_pg.declaration import Index, object_name
 from gte_pg.sync.find_index import (
     CANCELLED,
     NOT_AS_DECLARED,
@@ -21,58 +26,108 @@ from gte_pg.sync.find_index import (
     named_otherwise,
     taken_name,
 )
+from gte_pg.sync.index_build import briefly
 
-# The table itself first.
+# The deepest first, the table itself last.
 _TREE = """
 SELECT n.nspname, c.relname, t.isleaf, pn.nspname, p.relname
 FROM pg_partition_tree(to_regclass(%s)) AS t
 JOIN pg_class AS c ON c.oid = t.relid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_class AS p ON p.oid = t.parentrelid AND t.level > 0
 LEFT JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
-ORDER BY t.level
+ORDER BY t.level DESC, c.oid
 """
 
-_IS_INVALID = """
-SELECT NOT indisvalid FROM pg_index
-WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s)
+_IS_VALID = """
+SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s)
 """
 
+_IS_ATTACHED = """
+SELECT EXISTS (
+    SELECT FROM pg_inherits WHERE inhrelid = to_regclass(%s) AND inhparent = to_regclass(%s)
+)"""
 
-def build_partitioned_index(connection: Connection, declaration: Declaration, index: Index) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The table or one of its partitions, and its part of the index. `parent`: the table above."""
+
+    table: sql.Identifier
+    schema: str
+    name: str
+    is_leaf: bool
+    parent: sql.Identifier | None
+
+    @property
+    def index(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+
+def build_partitioned_index(connection: Connection, registered: Registered, index: Index) -> None:
     """Build or complete it; blocks until it is there. The connection must be in autocommit.
 
     Where somebody else is building a part of it, the rest is left to them.
     """
-    rows = connection.execute(_TREE, (declaration.vectors.as_string(),)).fetchall()
-    names: dict[tuple[str, str], sql.Identifier] = {}
-    for schema, table, is_leaf, parent_schema, parent in rows:
-        is_root = parent is None
-        name = index.name if is_root else object_name(table, declaration.name, index.method)
-        names[schema, table] = sql.Identifier(schema, name)
-        relation, own = sql.Identifier(schema, table), names[schema, table]
-        other = named_otherwise(connection, own, relation, declaration, index)
+    nodes = _tree(connection, registered, index)
+    for node in reversed(nodes):
+        other = named_otherwise(connection, node.index, node.table, registered.declaration, index)
         if other is not None:
             # That of the table takes those of its partitions along.
-            drop_index(connection, other, NOT_AS_DECLARED, concurrently=is_leaf)
-        names_of = (own.as_string(), relation.as_string())
-        if is_leaf and connection.execute(_IS_INVALID, names_of).fetchone() == (True,):
-            if is_building(connection, relation):
-                return
-            drop_index(connection, own.as_string(), CANCELLED)
-        connection.execute(
-            sql.SQL("CREATE INDEX {}IF NOT EXISTS {} ON {}{} USING {}").format(
-                sql.SQL("CONCURRENTLY " if is_leaf else ""),
-                sql.Identifier(name),
-                sql.SQL("" if is_leaf else "ONLY "),
-                relation,
-                index.definition,
-            )
+            drop_index(connection, other, NOT_AS_DECLARED, concurrently=node.is_leaf)
+    for node in nodes:
+        if not node.is_leaf:
+            children = [child for child in nodes if child.parent == node.table]
+            _put_together(connection, node, children, index)
+        elif not _build_leaf(connection, node, index):
+            return
+
+
+def _tree(connection: Connection, registered: Registered, index: Index) -> list[_Node]:
+    # At a switch an embedding takes another's name and keeps its indexes: the id tells them apart.
+    suffix = f"{registered.id}_{index.method}"
+    return [
+        _Node(
+            sql.Identifier(schema, table),
+            schema,
+            index.name if parent is None else object_name(table, "embedding", suffix),
+            is_leaf,
+            None if parent is None else sql.Identifier(parent_schema, parent),
         )
-        if is_taken(connection, own, relation, index):
-            raise taken_name(own)
-        if not is_root:
-            connection.execute(
-                sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
-                    names[parent_schema, parent], own
-                )
-            )
+        for schema, table, is_leaf, parent_schema, parent in connection.execute(
+            _TREE, (registered.declaration.vectors.as_string(),)
+        ).fetchall()
+    ]
+
+
+def _build_leaf(connection: Connection, node: _Node, index: Index) -> bool:
+    """Build the index of a leaf; False: somebody else is building it."""
+    names = (node.index.as_string(), node.table.as_string())
+    if connection.execute(_IS_VALID, names).fetchone() == (False,):
+        if is_building(connection, node.table):
+            return False
+        drop_index(connection, node.index.as_string(), CANCELLED)
+    connection.execute(_create(node, index, "CONCURRENTLY", ""))
+    if is_taken(connection, node.index, node.table, index):
+        raise taken_name(node.index)
+    return connection.execute(_IS_VALID, names).fetchone() == (True,)
+
+
+def _put_together(connection: Connection, node: _Node, children: list[_Node], index: Index) -> None:
+    briefly(connection, _create(node, index, "", "ONLY"))
+    if is_taken(connection, node.index, node.table, index):
+        raise taken_name(node.index)
+    for child in children:
+        names = (child.index.as_string(), node.index.as_string())
+        if connection.execute(_IS_ATTACHED, names).fetchone() != (True,):
+            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}")
+            briefly(connection, attach.format(node.index, child.index))
+
+
+def _create(node: _Node, index: Index, how: str, only: str) -> sql.Composed:
+    return sql.SQL("CREATE INDEX {} IF NOT EXISTS {} ON {} {} USING {}").format(
+        sql.SQL(how),
+        sql.Identifier(node.name),
+        sql.SQL(only),
+        node.table,
+        index.definition,
+    )

@@ -7,15 +7,12 @@ import time
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
-from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import (
     Layout,
     dense_index_name,
-    object_name,
     pending_index,
     token_index_name,
 )
@@ -308,89 +305,6 @@ def test_a_companion_has_the_search_indexes(dsn: str, connection: Connection, mo
         "articles_embedding_dense", "articles_embedding_pending", "articles_embedding_pkey",
         "articles_embedding_tokens",
     ]  # fmt: skip
-
-
-def test_a_partitioned_table_is_indexed_leaf_by_leaf(
-    dsn: str, connection: Connection, model: str
-) -> None:
-    connection.execute("""
-        CREATE TABLE parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
-        CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (11);
-        CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (11) TO (100) PARTITION BY RANGE (id);
-        CREATE TABLE parts_2a PARTITION OF parts_2 FOR VALUES FROM (11) TO (50);
-        INSERT INTO parts SELECT n, 'body ' || n FROM generate_series(1, 30) n;
-    """)
-    parts = add_embedding(dsn, connection, "parts", ("body",), model)
-    assert drain(connection, parts).encoded == 30
-    assert missing_search_indexes(connection, parts.declaration) == []
-    connection.execute("CREATE TABLE parts_2b PARTITION OF parts_2 FOR VALUES FROM (50) TO (100)")
-    assert missing_search_indexes(connection, parts.declaration) == []
-    # A build that stopped half way: one leaf is not there yet.
-    connection.execute("DROP INDEX parts_embedding_dense")
-    connection.execute(
-        "CREATE INDEX parts_embedding_dense ON ONLY parts "
-        f"USING hnsw ((embedding::halfvec({parts.declaration.dimensions})) halfvec_ip_ops)".encode()
-    )
-    assert [index.method for index in missing_search_indexes(connection, parts.declaration)] == [
-        "hnsw"
-    ]
-    drain(connection, parts)
-    assert missing_search_indexes(connection, parts.declaration) == []
-
-
-def test_a_foreign_index_with_the_name_of_a_partition_s_is_named(
-    dsn: str, connection: Connection, model: str
-) -> None:
-    connection.execute("""
-        CREATE TABLE parts (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);
-        CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (1) TO (11);
-        CREATE TABLE elsewhere (id int);
-        INSERT INTO parts VALUES (1, 'one');
-    """)
-    parts = add_embedding(dsn, connection, "parts", ("body",), model)
-    name = object_name("parts_1", parts.declaration.name, "hnsw")
-    connection.execute(f"CREATE INDEX {name} ON elsewhere (id)".encode())
-    with pytest.raises(DatabaseError, match="something else has that name. Rename it"):
-        drain(connection, parts)
-    connection.execute(f"ALTER INDEX {name} RENAME TO mine".encode())
-    drain(connection, parts)
-    assert missing_search_indexes(connection, parts.declaration) == []
-
-
-def test_a_partitioned_table_gets_another_dense_index(
-    dsn: str, connection: Connection, model: str
-) -> None:
-    connection.execute(
-        "CREATE TABLE articles (id int PRIMARY KEY, title text) PARTITION BY RANGE (id); "
-        "CREATE TABLE low PARTITION OF articles FOR VALUES FROM (0) TO (10) PARTITION BY HASH (id); "
-        "CREATE TABLE low_0 PARTITION OF low FOR VALUES WITH (MODULUS 2, REMAINDER 0); "
-        "CREATE TABLE low_1 PARTITION OF low FOR VALUES WITH (MODULUS 2, REMAINDER 1); "
-        "CREATE TABLE high PARTITION OF articles FOR VALUES FROM (10) TO (20); "
-        "INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 15) AS n"
-    )
-    registered = add_embedding(dsn, connection, "articles", ("title",), model)
-    drain(connection, registered)
-    held = (
-        "SELECT count(*), min(a.atttypmod), max(a.atttypmod) FROM pg_index AS i "
-        "JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam "
-        "JOIN pg_attribute AS a ON a.attrelid = i.indexrelid WHERE m.amname = 'hnsw' AND i.indisvalid"
-    )
-    assert connection.execute(held).fetchone() == (5, 64, 64)
-    for dimensions in ("32", "0"):
-        alter = ["alter", "articles", "--index-dimensions", dimensions, "--dsn", dsn]
-        assert CliRunner().invoke(main, alter).exit_code == 0
-        registered = load(connection, "articles")
-        if dimensions == "0":
-            # A build of the former kind was cancelled half-way.
-            connection.execute("DROP INDEX articles_embedding_dense")
-            connection.execute(
-                "CREATE INDEX low_0_embedding_hnsw ON low_0 USING hnsw "
-                "((subvector(embedding, 1, 32)::halfvec(32)) halfvec_ip_ops)"
-            )
-        drain(connection, registered)
-        expected = registered.declaration.indexed_dimensions
-        assert connection.execute(held).fetchone() == (5, expected, expected)
-        assert missing_search_indexes(connection, registered.declaration) == []
 
 
 def test_the_keys_of_a_large_table_are_counted_from_a_sample(
