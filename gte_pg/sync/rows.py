@@ -3,9 +3,9 @@
 A row's text may change at any moment. On the row itself the vector is compared with the text as it
 stands, under the row's lock. A companion row is written by every change of the text; its version tells
 under its lock what the text, being another row's, cannot: a re-check after a wait sees the new companion
-row beside the old text. Nor does a companion know of what text its vectors are: the registry is asked
-whether that is still what the worker was told. Both are asked after the table was locked, which whoever
-changes the one or the other has had for itself.
+row beside the old text. Of what text vectors are, and by what model, the registry is asked: whether that is
+still what the worker was told. All that is asked after the table was locked, which whoever changes the one
+or the other has had for itself.
 """
 
 from __future__ import annotations
@@ -280,12 +280,6 @@ def _not_held(declaration: Declaration) -> sql.Composed:
     )
 
 
-def _declared(registered: Registered) -> sql.Composable:
-    if registered.declaration.companion is None:
-        return sql.SQL("true")
-    return is_still_declared(registered)
-
-
 def _clear(registered: Registered) -> sql.Composed:
     declaration = registered.declaration
     is_empty = row_is_empty(declaration, text_row(declaration))
@@ -300,7 +294,7 @@ def _clear(registered: Registered) -> sql.Composed:
         join_free=key_join(declaration, "d", sql.Identifier("free", "key")),
         pending_name=sql.Identifier(declaration.pending_column),
         is_empty=is_empty,
-        declared=_declared(registered),
+        declared=is_still_declared(registered),
     )
 
 
@@ -326,7 +320,7 @@ def _write(
     return fill(
         _WRITE,
         **_common(declaration),
-        declared=_declared(registered),
+        declared=is_still_declared(registered),
         dense_type=dense_type,
         sparse_type=sparse_type,
         join_written=key_join(declaration, "d", sql.Identifier("written", "key")),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
-from gte_pg.database import Connection, Registered
-from gte_pg.sync import Failure, count_broken, list_failures, retry_failures, status
+from gte_pg.cli import main
+from gte_pg.database import Connection, Registered, load
+from gte_pg.declaration import Layout, OnChange
+from gte_pg.encoder import Encoder
+from gte_pg.sync import Failure, Round, Worker, count_broken, list_failures, retry_failures, status
 from tests.tables import ARTICLES, add_embedding, drain, rows
 
 _FILL = "INSERT INTO articles SELECT n, 'title ' || n, 'body', n % 5 FROM generate_series(1, 20) n"
@@ -98,3 +102,27 @@ def test_what_is_no_row_s_fault_blames_none(connection: Connection, articles: Re
     with pytest.raises(psycopg.errors.UndefinedFunction):
         drain(connection, articles)
     assert not list(rows(connection, "SELECT FROM gte.failure"))
+
+
+@pytest.mark.parametrize("on_change", ["clear", "keep"])
+def test_a_worker_that_knows_the_former_text_only_blames_no_row(
+    dsn: str,
+    connection: Connection,
+    model: str,
+    encoder: Encoder,
+    layout: Layout,
+    on_change: OnChange,
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute(_FILL.encode())
+    former = add_embedding(
+        dsn, connection, "articles", ("title",), model, layout=layout, on_change=on_change
+    )
+    drain(connection, former)
+    alter = ["alter", "articles", "--source", "title,body", "--dsn", dsn]
+    assert CliRunner().invoke(main, alter).exit_code == 0
+    late = Worker(connection, former, encoder)
+    assert late.round() == Round(encoded=0, failed=0, left=20)
+    present = load(connection, "articles")
+    assert count_broken(connection, present) == 0
+    assert drain(connection, present).encoded == 20
