@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill, is_still_declared
@@ -184,8 +185,11 @@ class Rows:
     def not_held(self, texts: list[Text]) -> list[Text]:
         """Return the texts of the rows that nobody holds now: those of others could not be written."""
         values = {"keys": [text.key for text in texts]}
-        with looking_up(self._connection, self._declaration):
-            free = {key for (key,) in self._connection.execute(self._not_held, values)}
+        try:
+            with looking_up(self._connection, self._declaration):
+                free = {key for (key,) in self._connection.execute(self._not_held, values)}
+        except psycopg.errors.SerializationFailure:  # one was just moved to another partition
+            return texts
         return [text for text in texts if text.key in free]
 
     def clear(self, textless: list[Textless]) -> Written:
