@@ -36,7 +36,7 @@ def test_the_others_are_written_and_it_is_encoded_where_it_is(
         with connect(dsn) as application:
             application.execute("UPDATE articles SET id = id + 100 WHERE id IN (7, 20)")
 
-    movers = []
+    movers: list[threading.Timer] = []
 
     def move_soon(_texts: list[str]) -> None:
         if not movers:
