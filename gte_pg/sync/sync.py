@@ -124,6 +124,8 @@ def watch(
                 del unseen[registered]
             left = _left(team, registered)
         except (psycopg.Error, DatabaseError) as error:
+            if not _is_there(team, embeddings, registered):
+                continue
             # An index whose build fails after an hour is not begun again at once.
             now = time.monotonic()
             pause = min(_TIMES_ITS_COST * (now - begun), _LONGEST_PAUSE)
@@ -160,6 +162,17 @@ def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterat
     with connect(team.dsn) as connection:
         update_statistics(connection, declaration)
         refresh_key_frequencies(connection, registered)
+
+
+def _is_there(
+    team: Team, embeddings: Callable[[Connection], list[Registered]], registered: Registered
+) -> bool:
+    """Whether the embedding has been neither removed nor changed; taken for granted if nobody can say."""
+    try:
+        with connect(team.dsn) as connection:
+            return registered in embeddings(connection)
+    except (psycopg.Error, DatabaseError):
+        return True
 
 
 def _left(team: Team, registered: Registered, *, since: datetime | None = None) -> int:

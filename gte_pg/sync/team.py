@@ -222,6 +222,8 @@ class _Member:
         except (psycopg.Error, GtePgError) as error:
             if not self._forever or connection.closed:
                 raise
+            if registered not in self._embeddings(connection):
+                return None  # it has been removed, or changed
             # Its model or its rights are missing: that is nobody else's trouble.
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
             self._not_before[registered] = time.monotonic() + _RETRY_SECONDS[-1]

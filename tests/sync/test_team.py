@@ -6,7 +6,9 @@ import threading
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, connect_pooled, load_all
 from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
@@ -124,6 +126,25 @@ def test_one_embedding_s_trouble_is_nobody_else_s(
     assert status(connection, modelless).pending == 1
     assert "'body'" in str(problems[0])
     assert gone.declaration.table == "gone"
+
+
+def test_an_embedding_that_is_removed_meanwhile_is_no_trouble(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def remove(_texts: list[str]) -> None:
+        removed = CliRunner().invoke(main, ["remove", "articles", "--dsn", dsn])
+        assert removed.exit_code == 0, removed.output
+        threading.Timer(1, stop.set).start()
+
+    stop = threading.Event()
+    team = Team(dsn, stop, lambda _declaration: Interrupted(encoder, remove))
+    list(watch(team, load_all))
+    assert load_all(connection) == []
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_a_backfill_and_fresh_rows_of_several_tables_go_on_side_by_side(
