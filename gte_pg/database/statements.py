@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from psycopg import sql
 from sqlalchemy import Connection, CursorResult
+from sqlalchemy.exc import DBAPIError
 
 from gte_pg.database.connect import Connection as PlainConnection
 
@@ -32,6 +35,17 @@ class _Plain:
         if isinstance(query, sql.Composable):
             return ask(self._connection, query)
         return self._connection.exec_driver_sql(query, params)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Open a transaction on a connection in autocommit; errors are the driver's own."""
+        self.execute("BEGIN")
+        try:
+            yield
+        except DBAPIError as error:
+            self.execute("ROLLBACK")
+            raise (error.orig or error) from error
+        self.execute("COMMIT")
 
     @property
     def info(self) -> Any:
