@@ -131,7 +131,7 @@ def _check(dsn: str, table: str | None) -> None:
             late += len(behind)
     if broken or unguarded:
         raise click.ClickException(
-            f"{broken} rows are broken and {unguarded} triggers missing or disabled; "
+            f"{broken} rows are broken and {unguarded} triggers missing, disabled or out of date; "
             "gte-pg sync --repair mends them"
         )
     if late:

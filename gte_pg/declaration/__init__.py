@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gte_pg.declaration.capture import create_capture, drop_capture, trigger_names
+from gte_pg.declaration.capture import capture_sources, create_capture, drop_capture, trigger_names
 from gte_pg.declaration.columns import add_columns, drop_columns
 from gte_pg.declaration.companion import create_companion, drop_companion
 from gte_pg.declaration.declaration import (
@@ -50,6 +50,7 @@ __all__ = [
     "OnChange",
     "Storage",
     "add_columns",
+    "capture_sources",
     "companion_name",
     "create_capture",
     "create_companion",

@@ -13,15 +13,36 @@ from typing import Literal
 from psycopg import sql
 
 from gte_pg.declaration.companion_capture import (
+    companion_capture_body,
     companion_capture_functions,
     companion_capture_triggers,
 )
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.names import object_name
-from gte_pg.declaration.row_capture import row_capture_function, row_capture_triggers
-from gte_pg.declaration.trigger import Trigger, drop_triggers
+from gte_pg.declaration.row_capture import (
+    row_capture_body,
+    row_capture_function,
+    row_capture_triggers,
+)
+from gte_pg.declaration.trigger import Trigger, drop_triggers, function_source
 
-_NEWEST_POSTGRES = 18
+# A server is one of these, or works as one of them does.
+_OLDEST_POSTGRES, _NEWEST_POSTGRES = 13, 18
+
+# The name may be that of another table's function: of one that was renamed since, or whose schema and name
+# read the same. Its triggers know it by its oid: it works on under another name.
+_MAKE_WAY = sql.SQL("""\
+DO $way$
+DECLARE
+    other regprocedure := to_regprocedure({signature});
+BEGIN
+    IF other IS NOT NULL THEN
+        EXECUTE format('DROP FUNCTION %s', other);
+    END IF;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    EXECUTE format('ALTER FUNCTION %s RENAME TO %I', other, 'capture_' || other::oid);
+END
+$way$""")
 
 
 def create_capture(declaration: Declaration, *, postgres: int) -> list[sql.Composed]:
@@ -31,13 +52,15 @@ def create_capture(declaration: Declaration, *, postgres: int) -> list[sql.Compo
     """
     parts = [*filter(None, (declaration.schema,)), declaration.table, declaration.name]
     function = sql.Identifier("gte", object_name(*parts, "capture"))
-    if declaration.layout == "companion":
-        statements = companion_capture_functions(declaration, function, postgres)
-    else:
-        statements = [row_capture_function(declaration, function, postgres)]
-    for trigger in _triggers(declaration, postgres):
-        statements += trigger.create(declaration, function)
-    return statements
+    return [
+        _MAKE_WAY.format(signature=sql.Literal(f"{function.as_string()}()")),
+        *_create_function(declaration, function, postgres),
+        *(
+            statement
+            for trigger in _triggers(declaration, postgres)
+            for statement in trigger.create(declaration, function)
+        ),
+    ]
 
 
 def drop_capture(declaration: Declaration) -> list[sql.Composed]:
@@ -54,6 +77,28 @@ def trigger_names(
         for trigger in _triggers(declaration, _NEWEST_POSTGRES)
         if level in (None, trigger.level)
     ]
+
+
+def capture_sources(declaration: Declaration) -> list[str]:
+    """Return what the function's source may be, by the server that it was written for."""
+    return [
+        function_source(_body(declaration, postgres))
+        for postgres in (_OLDEST_POSTGRES, _NEWEST_POSTGRES)
+    ]
+
+
+def _body(declaration: Declaration, postgres: int) -> sql.Composed:
+    if declaration.layout == "companion":
+        return companion_capture_body(declaration, postgres)
+    return row_capture_body(declaration, postgres)
+
+
+def _create_function(
+    declaration: Declaration, function: sql.Identifier, postgres: int
+) -> list[sql.Composed]:
+    if declaration.layout == "companion":
+        return companion_capture_functions(declaration, function, postgres)
+    return [row_capture_function(declaration, function, postgres)]
 
 
 def _triggers(declaration: Declaration, postgres: int) -> list[Trigger]:

@@ -19,11 +19,13 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
 # triggers, this text does not follow a renamed source column: then every change counts as one of the
-# text, and a worker finds out which rows have none. A TRUNCATE has the table for itself, but not the
-# companion, of which an index may be under way for minutes: a DELETE does not wait for that. In a stricter
-# transaction it would not see the rows that came after its snapshot, which TRUNCATE takes away too.
+# text, and a worker finds out which rows have none. It also finds out of a pending row that has no text
+# now: what an application's AFTER trigger writes to the row is seen here before the statement that it fired
+# for. A TRUNCATE has the table for itself, but not the companion, of which an index may be under way for
+# minutes: a DELETE does not wait for that. In a stricter transaction it would not see the rows that came
+# after its snapshot, which TRUNCATE takes away too.
 _FUNCTION = sql.SQL("""\
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
 
 _BODY = sql.SQL("""DECLARE
@@ -81,7 +83,8 @@ BEGIN
     INSERT INTO {vectors} AS v ({key}, {pending}) VALUES ({new_key}, due)
     ON CONFLICT ({key}) DO UPDATE SET
         {clear},
-        {pending} = CASE WHEN due IS NOT NULL THEN coalesce(v.{pending}, due) END,
+        {pending} = CASE WHEN due IS NULL AND v.{pending} IS NOT NULL THEN '-infinity'
+            ELSE coalesce(v.{pending}, due) END,
         {version} = v.{version} + 1;
     RETURN NULL;
 END""")
@@ -92,6 +95,11 @@ _REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
 def companion_capture_functions(
     declaration: Declaration, function: sql.Identifier, postgres: int
 ) -> list[sql.Composed]:
+    body = function_body(companion_capture_body(declaration, postgres))
+    return [_FUNCTION.format(function=function, body=body), _REVOKE.format(function)]
+
+
+def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Composed:
     names = [sql.Identifier(column.name) for column in declaration.key]
     vectors = [sql.Identifier(column) for column in declaration.vector_columns]
 
@@ -104,7 +112,7 @@ def companion_capture_functions(
     is_taken = "SELECT EXISTS (SELECT FROM %s AS r WHERE {})".replace(
         "{}", sql.SQL(" AND ").join(same).as_string().replace("%", "%%")
     )
-    body = _BODY.format(
+    return _BODY.format(
         vectors=declaration.vectors,
         empty=row_is_empty(declaration, "new"),
         changed=source_changed(declaration, postgres),
@@ -121,10 +129,6 @@ def companion_capture_functions(
         pending=sql.Identifier(declaration.pending_column),
         version=sql.Identifier(declaration.version_column),
     )
-    return [
-        _FUNCTION.format(function=function, body=function_body(body)),
-        _REVOKE.format(function),
-    ]
 
 
 def companion_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:

@@ -2,16 +2,17 @@
 
 One function mends it: vectors that are not the text's are emptied and the row is marked `pending`.
 Nobody can store a stale vector: not a slow worker, not an application that writes its own, not a
-copied row. Three triggers call it, each where it might have something to do, so that an INSERT of text
-and an UPDATE of other columns pay for one short condition: what a single statement pays for a condition
-is its parsing.
+copied row. Two triggers call it, each where it might have something to do, so that an INSERT of text
+and an UPDATE of other columns pay for one condition: what a single statement pays for it is its parsing.
+It looks at the row, not at what the statement names: an application's own trigger may have changed it.
 
 The conditions name every column, so Postgres follows a renamed source column. The function knows it by
 the name that it had: from then on every row it is called for counts as changed, and a worker says that
 the column is gone.
 
 A write-back changes nothing but the embedding's columns: an application's own trigger that stamps
-`updated_at` on every UPDATE has fired by then, and its work is undone.
+`updated_at` on every UPDATE has fired by then, and its work is undone; not so what an UPDATE does that such
+a trigger runs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 WRITE_BACK_SETTING = "gte.write_back"
 
 _FUNCTION = sql.SQL("""\
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS {body}""")
 
 _BODY = sql.SQL("""DECLARE
@@ -35,7 +36,7 @@ _BODY = sql.SQL("""DECLARE
     filled integer := {filled};
     due timestamptz := now();
 BEGIN
-    IF TG_OP = 'UPDATE' AND current_setting({write_back}, true) = {name} THEN
+    IF TG_OP = 'UPDATE' AND current_setting({write_back}, true) = {name} AND pg_trigger_depth() = 1 THEN
         given := NEW;
         NEW := OLD;
         {take}
@@ -72,6 +73,11 @@ _NOT_KNOWN_TO_DIFFER = sql.SQL(
 def row_capture_function(
     declaration: Declaration, function: sql.Identifier, postgres: int
 ) -> sql.Composed:
+    body = function_body(row_capture_body(declaration, postgres))
+    return _FUNCTION.format(function=function, body=body)
+
+
+def row_capture_body(declaration: Declaration, postgres: int) -> sql.Composed:
     def assign(columns: tuple[str, ...], value: str) -> sql.Composed:
         template = sql.SQL(f"NEW.{{column}} := {value};")
         lines = [template.format(column=sql.Identifier(column)) for column in columns]
@@ -87,7 +93,7 @@ def row_capture_function(
     column_is_text = (declaration.template, declaration.expression) == (None, None) and len(
         declaration.source
     ) == 1
-    body = _BODY.format(
+    return _BODY.format(
         write_back=sql.Literal(WRITE_BACK_SETTING),
         name=sql.Literal(declaration.name),
         take=assign(declaration.columns, "given.{column}"),
@@ -97,7 +103,6 @@ def row_capture_function(
         hash=row_hash(declaration, "new"),
         **terms,
     )
-    return _FUNCTION.format(function=function, body=function_body(body))
 
 
 def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:
@@ -106,10 +111,29 @@ def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigge
     uncommon = sql.SQL("{filled} > 0 OR {pending} IS NULL OR {empty}").format(**_terms(declaration))
     return [
         Trigger("insert", "BEFORE", "INSERT", uncommon),
-        Trigger("touched", "BEFORE", "UPDATE", columns=declaration.columns),
-        # By whomever: also by a trigger of the application's, in a statement that does not name it.
-        Trigger("update", "BEFORE", "UPDATE", source_changed(declaration, postgres)),
+        Trigger("update", "BEFORE", "UPDATE", _is_touched(declaration, postgres)),
     ]
+
+
+def _is_touched(declaration: Declaration, postgres: int) -> sql.Composed:
+    """Whether the text is another one, or the vectors may be: what has the same hash is the same."""
+
+    def filled(row: str) -> sql.Composed:
+        names = declaration.vector_columns[:-1]
+        return sql.SQL(", ").join(sql.Identifier(row, name) for name in names)
+
+    return sql.SQL(
+        "{changed} OR ({old_hash}, {old_pending}) IS DISTINCT FROM ({new_hash}, {new_pending}) "
+        "OR num_nonnulls({old_vectors}) <> num_nonnulls({new_vectors})"
+    ).format(
+        changed=source_changed(declaration, postgres),
+        old_hash=sql.Identifier("old", declaration.hash_column),
+        new_hash=sql.Identifier("new", declaration.hash_column),
+        old_pending=sql.Identifier("old", declaration.pending_column),
+        new_pending=sql.Identifier("new", declaration.pending_column),
+        old_vectors=filled("old"),
+        new_vectors=filled("new"),
+    )
 
 
 def _terms(declaration: Declaration) -> dict[str, sql.Composable]:

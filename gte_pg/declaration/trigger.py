@@ -39,7 +39,11 @@ BEGIN
     WHERE tgrelid = to_regclass({relation}) AND tgname = ANY ({names});
     {drop_triggers}
     FOREACH function IN ARRAY coalesce(functions, '{{}}') LOOP
-        EXECUTE 'DROP FUNCTION ' || function;
+        BEGIN
+            EXECUTE 'DROP FUNCTION ' || function;
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            NULL;
+        END;
     END LOOP;
 END
 $drop$""")
@@ -106,10 +110,15 @@ def drop_triggers(declaration: Declaration, triggers: list[Trigger]) -> sql.Comp
 
 def function_body(body: sql.Composed) -> sql.SQL:
     """Quote a function's body: readable, and whatever a template or an expression has in it."""
-    written, tag = body.as_string(), "body"
+    written, tag = function_source(body), "body"
     while f"${tag}$" in written:
         tag += "_"
-    return sql.SQL(f"${tag}$\n{written}\n${tag}$")
+    return sql.SQL(f"${tag}${written}${tag}$")
+
+
+def function_source(body: sql.Composed) -> str:
+    """Return a function's body as the catalogue has it."""
+    return f"\n{body.as_string()}\n"
 
 
 def source_changed(declaration: Declaration, postgres: int) -> sql.Composed:

@@ -16,6 +16,7 @@ from gte_pg.database import Connection, Registered, fill, registered_as
 from gte_pg.declaration import (
     WRITE_BACK_SETTING,
     Declaration,
+    capture_sources,
     create_capture,
     drop_capture,
     key_join,
@@ -74,7 +75,8 @@ ON CONFLICT DO NOTHING
 """)
 
 # A partition has triggers of its own, which whoever owns it can disable; a table that came to inherit since
-# has none.
+# has none. The function that they call may name a companion that has been renamed, or be owned by somebody
+# who may not read the table any more.
 _TRIGGERS = """
 SELECT trigger, tree.relid::regclass::text
 FROM (
@@ -83,19 +85,24 @@ FROM (
     UNION SELECT inhrelid, false FROM pg_inherits WHERE inhparent = to_regclass(%(table)s)
 ) AS tree, unnest(%(triggers)s::text[]) AS trigger
 WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT EXISTS (
-    SELECT FROM pg_trigger t
+    SELECT FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
     WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
+      AND p.prosrc = ANY (%(sources)s::text[])
+      AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT'))
 )
 """
 
 
 def missing_triggers(connection: Connection, registered: Registered) -> list[str]:
-    """Return which triggers are not there or not enabled for every writer, as `name on table`."""
+    """Return which triggers are not there, not enabled for every writer, or do not call what they should
+    any more, as `name on table`.
+    """
     declaration = registered.declaration
     values = {
         "table": declaration.relation.as_string(),
         "triggers": trigger_names(declaration),
         "statement_triggers": trigger_names(declaration, level="STATEMENT"),
+        "sources": capture_sources(declaration),
     }
     rows = connection.execute(_TRIGGERS, values).fetchall()
     return [f"{trigger} on {table}" for trigger, table in rows]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
@@ -95,6 +96,47 @@ def test_triggers_that_are_gone_or_off_are_found_and_made_anew(
     assert missing_triggers(connection, articles) == []
     connection.execute("UPDATE articles SET title = 'x'")
     assert status(connection, articles).pending == 10
+
+
+@pytest.mark.parametrize("layout", ["companion"])
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("app.articles", "CREATE SCHEMA other; ALTER SCHEMA public RENAME TO app"),
+        ("articles", "ALTER TABLE articles_embedding RENAME TO vectors"),
+        (
+            "articles",
+            "ALTER TABLE articles OWNER TO gte_pg_test_owner;"
+            "ALTER FUNCTION gte.public_articles_embedding_capture OWNER TO gte_pg_test_former",
+        ),
+    ],
+    ids=["schema", "companion", "owner"],
+)
+def test_writes_that_fail_since_something_was_renamed_or_given_away_are_mended(
+    dsn: str, connection: Connection, articles: Registered, table: str, change: str
+) -> None:
+    for role in ("owner", "former"):
+        connection.execute(
+            f"""
+            DO $$ BEGIN
+                CREATE ROLE gte_pg_test_{role};
+            EXCEPTION WHEN duplicate_object THEN NULL; END $$
+        """.encode()
+        )
+    drain(connection, articles)
+    connection.execute(change.encode())
+    delete = f"DELETE FROM {table} WHERE id = 2"
+    with pytest.raises(psycopg.Error):
+        connection.execute(delete.encode())
+    checked = CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn])
+    assert (checked.exit_code, "triggers missing, disabled or out of date" in checked.stderr) == (
+        1,
+        True,
+    )
+    repaired = CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn])
+    assert repaired.exit_code == 0, repaired.output
+    connection.execute(delete.encode())
+    assert CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn]).exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["~zz", "überschrift"])
