@@ -16,12 +16,25 @@ from gte_pg.database.statements import plain_connection, run
 from gte_pg.declaration import TRIGGER_PREFIX, Declaration, row_text
 from gte_pg.errors import DeclarationError
 
-# The text of an enum's value is its label, which changes only by ALTER TYPE.
+# The text of an enum's value is its label, which changes only by ALTER TYPE. Postgres calls the texts of
+# bytea, floats and points immutable, which bytea_output and extra_float_digits change.
 _COLUMNS = """
 SELECT a.attname, a.attgenerated <> '', format_type(a.atttypid, a.atttypmod),
-       p.provolatile <> 'i' AND t.typtype <> 'e', t.typcategory = 'A'
+       p.provolatile <> 'i' AND t.typtype <> 'e'
+       OR p.proname IN ('byteaout', 'float4out', 'float8out') OR t.typcategory = 'G',
+       t.typcategory = 'A'
 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid JOIN pg_proc AS p ON p.oid = t.typoutput
 WHERE a.attrelid = %(table)s::regclass AND a.attname = ANY (%(source)s) AND NOT a.attisdropped
+"""
+
+# The triggers of a companion compare keys by what pg_catalog has, and trust no other schema.
+_FOREIGN_KEYS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_index AS i CROSS JOIN unnest(i.indkey, i.indclass) AS k (attnum, opclass)
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+JOIN pg_opclass AS o ON o.oid = k.opclass
+WHERE i.indrelid = %(table)s::regclass AND i.indisprimary
+  AND o.opcnamespace <> 'pg_catalog'::regnamespace
 """
 
 # Tables that inherit: of partitions Postgres sees to it that they have the triggers of their table, and
@@ -33,6 +46,14 @@ WHERE p.oid = %(table)s::regclass AND p.relkind <> 'p'
   AND c.relnamespace IS DISTINCT FROM to_regnamespace('_timescaledb_internal')
 ORDER BY 1
 """
+
+# The text of a value of such a type that depends on no setting.
+_SETTLED = {
+    "date": "extract(year from {})::int::text",
+    "bytea": "encode({}, 'hex')",
+    "real": "{}::numeric::text",
+    "double precision": "{}::numeric::text",
+}
 
 _TRIAL = "gte_pg_text"
 
@@ -68,7 +89,13 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
             raise DeclarationError(
                 f"the column {column!r} of {table} is a {kind}, whose text depends on settings of the "
                 "session that reads it. Use a column of text, or an expression that does not: "
-                f"extract(year from {{{column}}})::int::text, say"
+                f"{_SETTLED.get(kind, _SETTLED['date']).format('{' + column + '}')}, say"
+            )
+    if declaration.layout == "companion":
+        for column, kind in connection.exec_driver_sql(_FOREIGN_KEYS, named):
+            raise DeclarationError(
+                f"the key column {column!r} of {table} is a {kind}: the triggers of a companion compare "
+                "keys of Postgres' own types only. Use the layout columns"
             )
     if heirs := connection.exec_driver_sql(_HEIRS, named).scalars().all():
         raise DeclarationError(

@@ -19,11 +19,11 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
 # triggers, this text does not follow a renamed source column: then every change counts as one of the
-# text, and a worker finds out which rows have none. It also finds out of a pending row that has no text
-# now: what an application's AFTER trigger writes to the row is seen here before the statement that it fired
-# for. A TRUNCATE has the table for itself, but not the companion, of which an index may be under way for
-# minutes: a DELETE does not wait for that. In a stricter transaction it would not see the rows that came
-# after its snapshot, which TRUNCATE takes away too.
+# text, and a worker finds out which rows have none. A row that is pending and has no text may have got one
+# since, by an application's AFTER trigger, whose own writes come before the statement that it fired for: it
+# is looked at again. A TRUNCATE has the table for itself, but not the companion, of which an index may be
+# under way for minutes: a DELETE does not wait for that. In a stricter transaction it would not see the
+# rows that came after its snapshot, which TRUNCATE takes away too.
 _FUNCTION = sql.SQL("""\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
@@ -33,6 +33,7 @@ _BODY = sql.SQL("""DECLARE
     keep boolean := false;
     moved boolean := false;
     taken boolean;
+    textless boolean;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         DECLARE
@@ -63,9 +64,8 @@ BEGIN
     IF TG_OP = 'UPDATE' AND {same_key} THEN
         keep := {keeps} AND due IS NOT NULL;
     ELSIF TG_OP IN ('UPDATE', 'DELETE') THEN
-        EXECUTE format(
-            {is_taken}, coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
-        ) INTO taken USING {old_key};
+        EXECUTE 'SELECT count(*) > 0 FROM ' || coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
+            || {of_key} INTO taken USING {old_key};
         IF moved AND NOT taken THEN
             UPDATE {vectors} AS v SET {move}, {version} = v.{version} + 1
             WHERE {v_is_old} AND NOT EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new});
@@ -80,11 +80,23 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         RETURN NULL;
     END IF;
+    IF due IS NULL AND EXISTS (
+        SELECT FROM {vectors} AS v WHERE {v_is_new} AND v.{pending} IS NOT NULL
+    ) THEN
+        BEGIN
+            EXECUTE {is_textless} || coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
+                || {of_key} INTO textless USING {new_key};
+        EXCEPTION WHEN undefined_column THEN
+            NULL;
+        END;
+        IF textless IS NOT TRUE THEN
+            due := '-infinity';
+        END IF;
+    END IF;
     INSERT INTO {vectors} AS v ({key}, {pending}) VALUES ({new_key}, due)
     ON CONFLICT ({key}) DO UPDATE SET
         {clear},
-        {pending} = CASE WHEN due IS NULL AND v.{pending} IS NOT NULL THEN '-infinity'
-            ELSE coalesce(v.{pending}, due) END,
+        {pending} = CASE WHEN due IS NOT NULL THEN coalesce(v.{pending}, due) END,
         {version} = v.{version} + 1;
     RETURN NULL;
 END""")
@@ -108,15 +120,14 @@ def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Compo
         return sql.SQL(separator).join(parts)
 
     same = [sql.SQL("r.{} = $").format(name) + sql.SQL(str(i)) for i, name in enumerate(names, 1)]
-    # A statement for plpgsql's format(): the table's name comes when it runs.
-    is_taken = "SELECT EXISTS (SELECT FROM %s AS r WHERE {})".replace(
-        "{}", sql.SQL(" AND ").join(same).as_string().replace("%", "%%")
-    )
+    is_textless = sql.SQL("SELECT {} FROM ").format(row_is_empty(declaration, "r"))
+    of_key = sql.SQL(" AS r WHERE ") + sql.SQL(" AND ").join(same)
     return _BODY.format(
         vectors=declaration.vectors,
         empty=row_is_empty(declaration, "new"),
         changed=source_changed(declaration, postgres),
-        is_taken=sql.Literal(is_taken),
+        is_textless=sql.Literal(is_textless.as_string()),
+        of_key=sql.Literal(of_key.as_string()),
         old_key=each("OLD.{column}", names),
         key=each("{column}", names),
         new_key=each("NEW.{column}", names),

@@ -76,6 +76,8 @@ def test_a_template_may_hold_anything(
     [
         ({"source": ("born",)}, "is a date, whose text depends on settings"),
         ({"template": "{title} {born}"}, "extract.year from {born}"),
+        ({"source": ("title", "share")}, r"depends on settings.*{share}::numeric::text"),
+        ({"source": ("digest",)}, r"depends on settings.*encode\({digest}, 'hex'\)"),
         ({"source": ("title", "tags")}, r"is a text\[\], and there are many ways"),
         ({"source": ("upper",)}, "is generated"),
         ({"expression": "upper({upper})"}, "is generated"),
@@ -96,6 +98,7 @@ def test_text_that_is_not_the_rows_alone_is_refused(
 ) -> None:
     connection.execute(
         "CREATE TABLE people (id int PRIMARY KEY, title text, born date, tags text[], "
+        "share float8, digest bytea, "
         "upper text GENERATED ALWAYS AS (upper(title)) STORED);"
         "CREATE FUNCTION shout(text) RETURNS text IMMUTABLE RETURN upper($1) || '!'"
     )
@@ -104,7 +107,7 @@ def test_text_that_is_not_the_rows_alone_is_refused(
         add_embedding(dsn, connection, "people", **asked)
     assert connection.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0"
-    ).fetchone() == (5,)
+    ).fetchone() == (7,)
 
 
 def test_an_expression_may_say_what_a_date_is_called(
@@ -169,3 +172,29 @@ def test_an_array_is_joined_as_the_error_says(
     connection.execute("UPDATE people SET names = names || 'King'::text")
     assert drain(connection, registered).encoded == 3
     assert broken_rows(connection, registered.declaration) == 0
+
+
+def test_a_companion_for_keys_of_a_foreign_type_is_refused(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute("""
+        CREATE TYPE ticket;
+        CREATE FUNCTION ticket_in(cstring) RETURNS ticket STRICT IMMUTABLE LANGUAGE internal AS 'int4in';
+        CREATE FUNCTION ticket_out(ticket) RETURNS cstring STRICT IMMUTABLE LANGUAGE internal AS 'int4out';
+        CREATE TYPE ticket (INPUT = ticket_in, OUTPUT = ticket_out, LIKE = int4);
+        CREATE FUNCTION compare(ticket, ticket) RETURNS int IMMUTABLE LANGUAGE internal AS 'btint4cmp';
+        CREATE FUNCTION is_same(ticket, ticket) RETURNS bool IMMUTABLE LANGUAGE internal AS 'int4eq';
+        CREATE FUNCTION is_less(ticket, ticket) RETURNS bool IMMUTABLE LANGUAGE internal AS 'int4lt';
+        CREATE FUNCTION is_more(ticket, ticket) RETURNS bool IMMUTABLE LANGUAGE internal AS 'int4gt';
+        CREATE OPERATOR > (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = is_more);
+        CREATE OPERATOR = (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = is_same, MERGES);
+        CREATE OPERATOR < (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = is_less);
+        CREATE OPERATOR CLASS ticket_ops DEFAULT FOR TYPE ticket USING btree AS
+            OPERATOR 1 <, OPERATOR 3 =, OPERATOR 5 >, FUNCTION 1 compare(ticket, ticket);
+        CREATE TABLE tickets (id ticket PRIMARY KEY, body text);
+    """)
+    with pytest.raises(DeclarationError, match="'id' of .* is a ticket.*Use the layout columns"):
+        add_embedding(dsn, connection, "tickets", ("body",), model, layout="companion")
+    tickets = add_embedding(dsn, connection, "tickets", ("body",), model)
+    connection.execute("INSERT INTO tickets VALUES ('1', 'one'), ('2', 'two')")
+    assert drain(connection, tickets).encoded == 2
