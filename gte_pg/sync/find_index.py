@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from psycopg import sql
 
-from gte_pg.database import Connection
-from gte_pg.declaration import Declaration, Index, operator_class
+from gte_pg.database import Connection, Registered
+from gte_pg.declaration import Declaration, Index, object_name, operator_class
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.index_build import briefly
 
@@ -109,6 +110,20 @@ def is_taken(
     """Whether something has this name that is no such index of `table`."""
     values = (table.as_string(), name.as_string(), index.method)
     return connection.execute(_IS_TAKEN, values).fetchone() == (True,)
+
+
+def free_name(connection: Connection, registered: Registered, index: Index) -> Index:
+    """Return the index under a name that nothing else has: a table of the same name may have had it before.
+
+    Raises DatabaseError if there is none.
+    """
+    declaration = registered.declaration
+    for name in (index.name, object_name(index.name, str(registered.id))):
+        own = sql.Identifier(*filter(None, (declaration.schema, name)))
+        place = (connection, own, declaration.vectors)
+        if not is_taken(*place, index) or named_otherwise(*place, declaration, index) is not None:
+            return replace(index, name=name)
+    raise taken_name(own)
 
 
 def taken_name(name: sql.Identifier) -> DatabaseError:

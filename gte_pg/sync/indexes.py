@@ -16,10 +16,9 @@ from gte_pg.sync.find_index import (
     NOT_AS_DECLARED,
     drop_index,
     find_index,
+    free_name,
     is_building,
-    is_taken,
     named_otherwise,
-    taken_name,
 )
 from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.partitioned_index import build_partitioned_index
@@ -77,7 +76,7 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
 
     The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own.
     False: somebody else is building it, or another one of the table. Raises DatabaseError where something
-    else has its name.
+    else has each of its names.
     """
     declaration = registered.declaration
     table = declaration.vectors.as_string()
@@ -139,14 +138,13 @@ def _build(connection: Connection, registered: Registered, index: Index) -> None
         return
     for name in found:
         drop_index(connection, name, CANCELLED)
-    own = sql.Identifier(*filter(None, (declaration.schema, index.name)))
+    named = free_name(connection, registered, index)
+    own = sql.Identifier(*filter(None, (declaration.schema, named.name)))
     other = named_otherwise(connection, own, table, declaration, index)
     if other is not None:
         drop_index(connection, other, NOT_AS_DECLARED)
-    connection.execute(index.create(declaration, concurrently=True))
     # One that is INVALID, or gone, is somebody's whose build has just failed: the next try mends it.
-    if is_taken(connection, own, table, index):
-        raise taken_name(own)
+    connection.execute(named.create(declaration, concurrently=True))
 
 
 def update_statistics(connection: Connection, declaration: Declaration) -> None:

@@ -21,6 +21,7 @@ from gte_pg.sync.find_index import (
     CANCELLED,
     NOT_AS_DECLARED,
     drop_index,
+    free_name,
     is_building,
     is_taken,
     named_otherwise,
@@ -68,7 +69,7 @@ def build_partitioned_index(connection: Connection, registered: Registered, inde
 
     Where somebody else is building a part of it, the rest is left to them.
     """
-    nodes = _tree(connection, registered, index)
+    nodes = _tree(connection, registered, free_name(connection, registered, index))
     for node in reversed(nodes):
         other = named_otherwise(connection, node.index, node.table, registered.declaration, index)
         if other is not None:

@@ -106,7 +106,8 @@ def test_an_index_that_could_not_be_built_is_built_later(
     monkeypatch.setattr("gte_pg.sync.team._TELL_SECONDS", 0.2)
     monkeypatch.setattr("gte_pg.sync.sync._PAUSE_AFTER_FAILURE", 0.2)
     team = team_of(connection)
-    connection.execute("CREATE VIEW articles_embedding_dense AS SELECT 1")
+    for name in ("articles_embedding_dense", f"articles_embedding_dense_{articles.id}"):
+        connection.execute(f"CREATE VIEW {name} AS SELECT 1".encode())
     watching = threading.Thread(target=lambda: list(watch(team, lambda _connection: [articles])))
     watching.start()
     try:
@@ -122,14 +123,15 @@ def test_an_index_that_could_not_be_built_is_built_later(
         watching.join()
 
 
-def test_something_else_that_has_the_name_is_named(
-    connection: Connection, articles: Registered
-) -> None:
+def test_an_index_takes_a_name_that_is_free(connection: Connection, articles: Registered) -> None:
+    other = f"articles_embedding_pending_{articles.id}"
     connection.execute("CREATE VIEW articles_embedding_pending AS SELECT 1")
-    with pytest.raises(DatabaseError, match='"articles_embedding_pending" cannot be built'):
+    connection.execute(f"CREATE VIEW {other} AS SELECT 1".encode())
+    with pytest.raises(DatabaseError, match=f'"{other}" cannot be built: something else'):
         drain(connection, articles)
-    connection.execute("ALTER VIEW articles_embedding_pending RENAME TO mine")
+    connection.execute(f"DROP VIEW {other}".encode())
     assert drain(connection, articles).encoded == 20
+    assert (other, True) in connection.execute(_VALID).fetchall()
 
 
 def test_the_index_of_a_table_that_had_the_name_before_is_left_alone(
@@ -138,11 +140,12 @@ def test_the_index_of_a_table_that_had_the_name_before_is_left_alone(
     drain(connection, articles)
     connection.execute("ALTER TABLE articles RENAME TO articles_2025")
     connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'new')")
     new = add_embedding(dsn, connection, "articles", ("title",), model)
-    with pytest.raises(DatabaseError, match="something else has that name. Rename it"):
-        drain(connection, new)
-    kept = "SELECT count(*) FROM pg_index WHERE indrelid = 'articles_2025'::regclass AND indisvalid"
-    assert connection.execute(kept).fetchone() == (4,)
+    assert drain(connection, new).encoded == 1
+    indexes = "SELECT count(*) FROM pg_index WHERE indrelid = %s::regclass AND indisvalid"
+    for table in ("articles", "articles_2025"):
+        assert connection.execute(indexes, (table,)).fetchone() == (4,)
 
 
 def test_an_index_is_known_by_what_it_indexes(connection: Connection, articles: Registered) -> None:
