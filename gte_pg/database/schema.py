@@ -9,15 +9,21 @@ from pathlib import Path
 
 from alembic import command, context, op
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, text
 
-from gte_pg.database.extension import ensure_pgvector
+from gte_pg.database.extension import PgVector, ensure_pgvector
 from gte_pg.database.statements import run
 from gte_pg.errors import DatabaseError
 
 # One documented key for every advisory lock on the schema: the ASCII codes of "gte-pg".
 _SCHEMA_LOCK = int.from_bytes(b"gte-pg")
+
+_OWNER = text("""
+SELECT pg_get_userbyid(nspowner) AS owner, pg_has_role(nspowner, 'USAGE') AS is_ours
+FROM pg_namespace WHERE nspname = 'gte'
+""")
 
 _PACKAGE = resources.files("gte_pg")
 
@@ -26,7 +32,8 @@ def ensure_schema(connection: Connection) -> None:
     """Create or upgrade the `gte` schema in the caller's transaction; harmless when it is current.
 
     Installs pgvector where it is missing, and puts its schema on the transaction's search path where
-    it lies outside. Other callers wait until this transaction ends. Raises DatabaseError.
+    it lies outside. A schema that is current may be another role's. Other callers wait until this
+    transaction ends. Raises DatabaseError.
     """
     if connection.execute(text("SHOW server_encoding")).scalar_one() == "SQL_ASCII":
         raise DatabaseError(
@@ -36,12 +43,38 @@ def ensure_schema(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
     vector = ensure_pgvector(connection)
     path = connection.execute(text("SELECT current_setting('search_path')")).scalar_one()
+    if not _is_anothers(connection):
+        _make(connection, vector)
+        _set_path(connection, path)
+    visible = connection.execute(text("SELECT current_schemas(true)")).scalar_one()
+    if vector.schema not in visible:
+        own = sql.Identifier(vector.schema).as_string()
+        _set_path(connection, ", ".join(filter(None, (path, own))))
+
+
+def _is_anothers(connection: Connection) -> bool:
+    """Whether the schema is there, current, and a role's whose rights we have not.
+
+    Raises DatabaseError if that role has to upgrade it.
+    """
+    found = connection.execute(_OWNER).one_or_none()
+    if found is None or found.is_ours:
+        return False
+    made = connection.execute(text("SELECT version_num FROM gte.schema_version")).scalars().all()
+    if made != ScriptDirectory.from_config(_config()).get_heads():
+        raise DatabaseError(
+            f"gte-pg's schema is the role {found.owner}'s, and of another version than this gte-pg: "
+            f"run gte-pg init as {found.owner}"
+        )
+    return True
+
+
+def _make(connection: Connection, vector: PgVector) -> None:
     run(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS gte"))
     # pgvector's types are found in its own schema and bound for good in what is made here.
     pinned = sql.SQL(", ").join(map(sql.Identifier, ("pg_catalog", vector.schema)))
     _set_path(connection, pinned.as_string())
-    config = Config()
-    config.set_main_option("script_location", str(_migrations()))
+    config = _config()
     config.attributes["connection"] = connection
     with _outer_migration():
         command.upgrade(config, "head")
@@ -52,11 +85,6 @@ def ensure_schema(connection: Connection) -> None:
         run(connection, pin.format(sql.Identifier(name), pinned))
     run(connection, sql.SQL("GRANT USAGE ON SCHEMA gte TO PUBLIC"))
     run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.key_frequency TO PUBLIC"))
-    _set_path(connection, path)
-    visible = connection.execute(text("SELECT current_schemas(true)")).scalar_one()
-    if vector.schema not in visible:
-        own = sql.Identifier(vector.schema).as_string()
-        _set_path(connection, ", ".join(filter(None, (path, own))))
 
 
 @contextmanager
@@ -70,6 +98,12 @@ def _outer_migration() -> Iterator[None]:
 
 def _set_path(connection: Connection, path: str) -> None:
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()))
+    return config
 
 
 def _migrations() -> Path:

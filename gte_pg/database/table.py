@@ -96,11 +96,22 @@ ORDER BY k.place
 """
 
 
+_BAD_NAMES = (
+    psycopg.DataError,
+    psycopg.errors.InvalidName,
+    psycopg.errors.SyntaxError,
+    psycopg.errors.FeatureNotSupported,  # another database's
+)
+
+
 def find_table(connection: Connection, written: str) -> Table:
-    """Return the table that `written` names, as SQL would read it (quotes, schema, search path)."""
+    """Return the table that `written` names, as SQL would read it (quotes, schema, search path).
+
+    Raises DatabaseError if there is none of that name; psycopg.Error if one may not even look.
+    """
     try:
         row = connection.execute(_FIND_TABLE, (written,)).fetchone()
-    except psycopg.Error as error:
+    except _BAD_NAMES as error:
         raise DatabaseError(
             f"{written!r} is not a table name: {str(error).splitlines()[0]}. "
             'Write it as in SQL: articles, app.articles, "My Table"'

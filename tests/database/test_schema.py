@@ -4,9 +4,10 @@ import threading
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
-from gte_pg.database import Connection, connect, engine, ensure_schema, load, load_all
+from gte_pg.database import Connection, connect, engine, ensure_schema, find_table, load, load_all
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.search import encode_query, search
@@ -88,3 +89,29 @@ def test_a_schema_of_an_older_version_says_what_to_do(connection: Connection) ->
     connection.execute("ALTER TABLE gte.embedding DROP COLUMN standby")
     with pytest.raises(DatabaseError, match="gte-pg init"):
         load_all(connection)
+
+
+def test_another_role_may_use_the_schema_of_its_owner(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_team;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        CREATE SCHEMA team AUTHORIZATION gte_pg_test_team;
+        CREATE SCHEMA closed;
+        GRANT CREATE ON SCHEMA gte TO gte_pg_test_team;
+        GRANT ALL ON ALL TABLES IN SCHEMA gte TO gte_pg_test_team;
+        GRANT ALL ON ALL SEQUENCES IN SCHEMA gte TO gte_pg_test_team;
+    """)
+    limited = make_conninfo(dsn, options="-c role=gte_pg_test_team")
+    with connect(limited) as own:
+        own.execute("CREATE TABLE team.notes (id int PRIMARY KEY, body text)")
+        own.execute("INSERT INTO team.notes VALUES (1, 'cat'), (2, 'database')")
+        notes = add_embedding(limited, own, "team.notes", ("body",), model)
+        assert drain(own, notes).encoded == 2
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema closed"):
+            find_table(own, "closed.notes")
+        connection.execute("UPDATE gte.schema_version SET version_num = '0006'")
+        with pytest.raises(DatabaseError, match="another version.*run gte-pg init as"):
+            add_embedding(limited, own, "team.notes", ("body",), model, name="again")
