@@ -139,6 +139,21 @@ def test_writes_that_fail_since_something_was_renamed_or_given_away_are_mended(
     assert CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn]).exit_code == 0
 
 
+def test_the_type_of_a_source_column_is_changed_as_the_guide_says(
+    connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    retype = "ALTER TABLE articles ALTER COLUMN title TYPE varchar(200)"
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        connection.execute(retype)
+    with connection.transaction():
+        for what in ("insert", "update"):
+            connection.execute(f'DROP TRIGGER "~gte_embedding_{what}" ON articles'.encode())
+        connection.execute(retype)
+    assert repair(connection, articles) == 0
+    assert (missing_triggers(connection, articles), status(connection, articles).pending) == ([], 0)
+
+
 @pytest.mark.parametrize("name", ["~zz", "überschrift"])
 def test_a_trigger_that_fires_after_ours_is_refused_and_found(
     dsn: str, connection: Connection, articles: Registered, layout: Layout, name: str
