@@ -23,12 +23,16 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # since, by an application's AFTER trigger, whose own writes come before the statement that it fired for: it
 # is looked at again. A TRUNCATE has the table for itself, but not the companion, of which an index may be
 # under way for minutes: a DELETE does not wait for that. In a stricter transaction it would not see the
-# rows that came after its snapshot, which TRUNCATE takes away too.
+# rows that came after its snapshot, which TRUNCATE takes away too. A key column may be called like a
+# variable: variables that stand in statements are named with the block's label.
 _FUNCTION = sql.SQL("""\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
 
-_BODY = sql.SQL("""DECLARE
+_BODY = sql.SQL("""\
+#variable_conflict use_column
+<<capture>>
+DECLARE
     due timestamptz := now();
     keep boolean := false;
     moved boolean := false;
@@ -80,7 +84,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         RETURN NULL;
     END IF;
-    IF due IS NULL AND EXISTS (
+    IF capture.due IS NULL AND EXISTS (
         SELECT FROM {vectors} AS v WHERE {v_is_new} AND v.{pending} IS NOT NULL
     ) THEN
         BEGIN
@@ -93,10 +97,10 @@ BEGIN
             due := '-infinity';
         END IF;
     END IF;
-    INSERT INTO {vectors} AS v ({key}, {pending}) VALUES ({new_key}, due)
+    INSERT INTO {vectors} AS v ({key}, {pending}) VALUES ({new_key}, capture.due)
     ON CONFLICT ({key}) DO UPDATE SET
         {clear},
-        {pending} = CASE WHEN due IS NOT NULL THEN coalesce(v.{pending}, due) END,
+        {pending} = CASE WHEN capture.due IS NOT NULL THEN coalesce(v.{pending}, capture.due) END,
         {version} = v.{version} + 1;
     RETURN NULL;
 END""")
@@ -136,7 +140,7 @@ def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Compo
         v_is_old=each("v.{column} = OLD.{column}", names, " AND "),
         v_is_new=each("v.{column} = NEW.{column}", names, " AND "),
         keeps=sql.Literal(declaration.on_change == "keep"),
-        clear=each("{column} = CASE WHEN keep THEN v.{column} END", vectors),
+        clear=each("{column} = CASE WHEN capture.keep THEN v.{column} END", vectors),
         pending=sql.Identifier(declaration.pending_column),
         version=sql.Identifier(declaration.version_column),
     )

@@ -32,13 +32,13 @@ _COPY = sql.SQL("""
 WITH last AS (
     SELECT %(after)s::text AS key
 ), next AS MATERIALIZED (
-    SELECT {s_columns}, {key} AS key FROM {relation} AS s
+    SELECT {s_columns}, {key} AS gte_key FROM {relation} AS s
     WHERE {beyond} ORDER BY {s_columns} LIMIT %(rows)s
 ), copied AS (
     INSERT INTO {vectors} ({columns}, {pending}) SELECT {columns}, '-infinity' FROM next
     ON CONFLICT DO NOTHING
 )
-SELECT (array_agg(key))[count(*)], count(*) FROM next
+SELECT (array_agg(gte_key))[count(*)], count(*) FROM next
 """)
 
 _NOTE = "UPDATE gte.embedding SET copied_to = %s, copying = %s WHERE id = %s"

@@ -16,12 +16,12 @@ _SAMPLE_ROWS = 20_000
 # Two workers may count at once: in the order of the keys they wait for each other, and do not deadlock.
 _REFRESH = sql.SQL("""
 INSERT INTO gte.key_frequency (embedding, key, rows)
-SELECT %(embedding)s, key, count(*) * %(scale)s::float8
+SELECT %(embedding)s, counted.key, count(*) * %(scale)s::float8
 FROM {vectors} AS d TABLESAMPLE SYSTEM (%(percent)s)
-CROSS JOIN LATERAL unnest(gte.sparse_keys({sparse}, %(step)s::real)) AS key
-GROUP BY key
+CROSS JOIN LATERAL unnest(gte.sparse_keys({sparse}, %(step)s::real)) AS counted (key)
+GROUP BY counted.key
 HAVING count(*) > 1
-ORDER BY key
+ORDER BY counted.key
 ON CONFLICT (embedding, key) DO UPDATE SET rows = excluded.rows
 """)
 
@@ -45,7 +45,7 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
     declaration = registered.declaration
     if not declaration.has_sparse:
         return
-    sparse = sql.Identifier(declaration.sparse_column)
+    sparse = sql.Identifier("d", declaration.sparse_column)
     names = {"vectors": declaration.vectors, "sparse": sparse}
     with connection.transaction():
         filled = sql.SQL("{} IS NOT NULL").format(sparse)
