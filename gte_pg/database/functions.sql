@@ -190,7 +190,7 @@ BEGIN
     IF generation IS NOT NULL THEN
         PERFORM gte.check_generation(declared.id, generation);
     END IF;
-    -- The tables are named as they are called now; outside the search path, so with their schema.
+    -- The tables are named as they are called now; outside of the search path with their schema.
     RETURN QUERY EXECUTE replace(replace(
         CASE WHEN exact OR k > 1000 THEN declared.exact_statement ELSE declared.search_statement END,
         '"{vectors}"', declared.vectors::text), '"{relation}"', declared.relation::text

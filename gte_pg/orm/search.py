@@ -105,7 +105,7 @@ def _statement(
         Tables.of(declaration, table, _conditions(cls, table, options.get("where", ()))),
         Parameters.of(declaration, values),
         exact=options.get("exact", False) or limit > MOST_INDEXED_ROWS,
-    ).subquery("found")
+    ).subquery("gte_found")
     keys = key_columns(declaration, found)
     same_row = [column == key for column, key in zip(table.primary_key, keys, strict=True)]
     parts = [found.c.dense, found.c.sparse, found.c.complete] if with_parts else []

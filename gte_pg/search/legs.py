@@ -165,7 +165,8 @@ class _Tid(sa.types.UserDefinedType[str]):
 
 
 def materialized(statement: sa.Select[Any], name: str) -> sa.CTE:
-    return statement.cte(name).prefix_with("MATERIALIZED")
+    """Name a part of the search, so that no table without a schema is taken for it: `goal`, `query`."""
+    return statement.cte(f"gte_{name}").prefix_with("MATERIALIZED")
 
 
 def scalar(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from gte_pg.search.legs import materialized
 from gte_pg.search.parameters import Parameters, number
 
 _BUCKETS = 16
@@ -61,18 +62,15 @@ def ranked_keys(query: sa.CTE, parameters: Parameters, step: float) -> sa.CTE:
     )
     order = [counted.c.bound.desc(), counted.c.key]
     gained = sa.func.sum(counted.c.gain).over(order_by=order) - counted.c.gain
-    return (
-        sa.select(
-            counted.c.key,
-            sa.func.sum(counted.c.rows).over(order_by=order).label("rows"),
-            sa.case(
-                (counted.c.bound == _INFINITY, _INFINITY),
-                else_=sa.func.sum(counted.c.gain).over() - gained,
-            ).label("remaining"),
-        )
-        .cte("ranked_keys")
-        .prefix_with("MATERIALIZED")
+    ranked = sa.select(
+        counted.c.key,
+        sa.func.sum(counted.c.rows).over(order_by=order).label("rows"),
+        sa.case(
+            (counted.c.bound == _INFINITY, _INFINITY),
+            else_=sa.func.sum(counted.c.gain).over() - gained,
+        ).label("remaining"),
     )
+    return materialized(ranked, "ranked_keys")
 
 
 def rows_under_keys(parameters: Parameters, keys: sa.Select[Any], name: str) -> sa.CTE:
@@ -83,7 +81,7 @@ def rows_under_keys(parameters: Parameters, keys: sa.Select[Any], name: str) -> 
     rows = sa.func.gte.rows_under_keys(parameters.embedding, all_keys).table_valued(
         sa.column("tids"), sa.column("parts"), name="found"
     )
-    return sa.select(rows.c.tids, rows.c.parts).cte(name).prefix_with("MATERIALIZED")
+    return materialized(sa.select(rows.c.tids, rows.c.parts), name)
 
 
 _INFINITY = sa.literal_column("'Infinity'::float8", sa.Double)
