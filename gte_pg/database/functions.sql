@@ -264,6 +264,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 AS $body$
 DECLARE
     key_columns text[];
+    key_types text[];
     key_values text[];
     condition text;
     row_columns text;
@@ -273,7 +274,9 @@ DECLARE
     declared gte.embedding;
     rows_found bigint;
 BEGIN
-    SELECT array_agg(a.attname ORDER BY place.n) INTO key_columns
+    -- Without the length of a type: a cast would cut a key that is too long.
+    SELECT array_agg(a.attname ORDER BY place.n), array_agg(format_type(a.atttypid, -1) ORDER BY place.n)
+    INTO key_columns, key_types
     FROM pg_index AS i
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS place (attnum, n)
     JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = place.attnum
@@ -291,8 +294,9 @@ BEGIN
         AND (e.name = "similar".embedding OR "similar".embedding IS NULL AND NOT e.standby)
     ORDER BY e.id LIMIT 1;
     IF declared.id IS NOT NULL THEN  -- else gte.search says what is wrong
-        SELECT string_agg(format('%I = %L', c, v), ' AND '), string_agg(format('%L, %I', c, c), ', ')
-        INTO condition, row_columns FROM unnest(key_columns, key_values) AS pair (c, v);
+        SELECT string_agg(format('%I = %L::%s', c, v, t), ' AND '),
+            string_agg(format('%L, %I', c, c), ', ')
+        INTO condition, row_columns FROM unnest(key_columns, key_values, key_types) AS part (c, v, t);
         -- The table is locked before its companion, as TRUNCATE and its trigger do.
         EXECUTE format('SELECT FROM %s LIMIT 0', relation);
         EXECUTE format(

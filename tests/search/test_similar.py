@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from gte_pg.database import Connection
+from gte_pg.declaration import Layout
 from tests.tables import ARTICLES, add_embedding, drain
 
 
@@ -45,3 +46,23 @@ def test_a_composite_key_and_odd_names(dsn: str, connection: Connection, model: 
         "SELECT found_key FROM gte.similar('\"My %s\"', '[\"e''u\", \"1\"]', k => 1)"
     ).fetchall()
     assert found == [({'Re"gion': "us", "id": 1},)]
+
+
+def test_a_key_of_a_composite_type(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute("CREATE TYPE place AS (shelf int, box text)")
+    connection.execute("CREATE TABLE things (id place PRIMARY KEY, text text)")
+    connection.execute("INSERT INTO things VALUES ('(1,a)', 'a cat'), ('(1,b)', 'a cat')")
+    drain(connection, add_embedding(dsn, connection, "things", ("text",), model, layout=layout))
+    found = connection.execute("SELECT found_key FROM gte.similar('things', '(1,a)')").fetchall()
+    assert found == [({"id": {"shelf": 1, "box": "b"}},)]
+
+
+def test_a_key_that_is_too_long_is_no_other(dsn: str, connection: Connection, model: str) -> None:
+    connection.execute("CREATE TABLE things (id varchar(2), n char(1), PRIMARY KEY (id, n))")
+    connection.execute("INSERT INTO things VALUES ('ab', 'c')")
+    add_embedding(dsn, connection, "things", ("id",), model)
+    for key in ('["abc", "c"]', '["ab", "cd"]'):
+        with pytest.raises(psycopg.Error, match="no row with the key"):
+            connection.execute("SELECT gte.similar('things', %s)", (key,))
