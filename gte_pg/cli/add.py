@@ -16,7 +16,7 @@ from gte_pg.database import (
     load_all,
     postgres_version,
 )
-from gte_pg.declaration import Layout, OnChange, Storage, pending_index
+from gte_pg.declaration import Layout, OnChange, Storage, drop_columns, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
@@ -123,6 +123,12 @@ def add(
                 f"(gte-pg remove {table} --name {name}) or give this one another --name"
             )
         taken = set(declaration.columns) & set(found.columns)
+        if taken == set(declaration.columns) and layout == "columns":
+            raise DatabaseError(
+                f"the table {table} has the columns {', '.join(declaration.columns)} already, and they are "
+                "no embedding's, as in a copy of a table that has one. Drop them: "
+                f"{drop_columns(declaration).as_string()}; or give the embedding another --name"
+            )
         if taken and layout == "columns":
             raise DatabaseError(
                 f"the table {table} already has a column {taken.pop()!r}: give the embedding "

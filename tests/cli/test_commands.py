@@ -238,6 +238,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["add", "done", "--source", "t", "--model", "MODEL", "--name", "taken"],
         "already has a column",
     ),
+    "a copy": (
+        ["add", "copied", "--source", "t", "--model", "MODEL"],
+        'Drop them: ALTER TABLE "public"."copied" DROP COLUMN IF EXISTS "embedding", ',
+    ),
     "no embedding": (["search", "articles", "cat"], "has no embedding"),
     "empty query": (["search", "done", " "], "empty"),
     "no rows": (["search", "done", "cat", "--limit", "0"], "limit is 0"),
@@ -269,6 +273,8 @@ def mistaken(server: str, template: str, model: str) -> Any:
             connection.execute("CREATE TABLE done (id int PRIMARY KEY, t text, taken_hash int)")
         done = gte_pg("add", "done", "--source", "t", "--model", model, "--dsn", dsn)
         assert done.returncode == 0, done.stderr
+        with connect(dsn) as connection:
+            connection.execute("CREATE TABLE copied (LIKE done INCLUDING ALL)")
         yield dsn
 
 
