@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gte_pg.database.connect import Connection, connect, connect_pooled, engine
+from gte_pg.database.connect import (
+    Connection,
+    connect,
+    connect_pooled,
+    connect_to_stay,
+    engine,
+    is_pooled,
+)
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.late_triggers import late_triggers
 from gte_pg.database.registry import (
@@ -29,12 +36,14 @@ __all__ = [
     "check_source_text",
     "connect",
     "connect_pooled",
+    "connect_to_stay",
     "engine",
     "ensure_schema",
     "fill",
     "find_table",
     "forget",
     "in_current_schema",
+    "is_pooled",
     "is_still_declared",
     "late_triggers",
     "load",

@@ -15,6 +15,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 # The server converts: what is encoded is what the hash is of, in whatever encoding the database is.
 _ENCODING = "UTF8"
 
+_NO_IDLE_LIMIT = "SET idle_session_timeout = 0"
+
 
 def connect(dsn: str) -> Connection:
     """Open an autocommit connection on which pgvector's types are found; blocks until connected."""
@@ -43,6 +45,24 @@ def connect_pooled(dsn: str) -> Connection:
         ) from error
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
+
+
+def connect_to_stay(dsn: str) -> Connection:
+    """Open a connection as `connect_pooled` does, that may be idle for as long as a model takes to encode.
+
+    A limit on that, of a role or a database, is meant for clients that were forgotten: it is lifted.
+    """
+    connection = connect_pooled(dsn)
+    # Through a pooler it is the pooler's connections that are idle, and it opens new ones.
+    if not is_pooled(connection):
+        connection.execute(_NO_IDLE_LIMIT)
+    return connection
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Whether it is a pooler that has answered: it calls its clients by numbers of its own."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row != (connection.info.backend_pid,)
 
 
 def find_vector_types(connection: Connection) -> None:

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection
+from gte_pg.database import Connection, is_pooled
 
 # A role's limits are meant for an application's statements; an index of a large table takes longer, and one
 # that was cancelled has to begin again. (`transaction_timeout` came with Postgres 17.)
-_LIMITS = ["statement_timeout", "lock_timeout", "transaction_timeout"]
+_LIMITS = ["statement_timeout", "lock_timeout", "transaction_timeout", "idle_session_timeout"]
 
 # A graph that does not fit in memory builds many times slower.
 _LEAST_MEMORY = "512MB"
@@ -42,7 +42,7 @@ def unhurried(connection: Connection) -> Iterator[None]:
 
     Through a pooler nothing is set: it would be set in a session that is somebody else's the next moment.
     """
-    if _is_pooled(connection):
+    if is_pooled(connection):
         yield
         return
     values = {"limits": _LIMITS, "memory": _LEAST_MEMORY}
@@ -72,9 +72,3 @@ def briefly(connection: Connection, statement: sql.Composed) -> None:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         else:
             return
-
-
-def _is_pooled(connection: Connection) -> bool:
-    """Whether it is a pooler that has answered: it calls its clients by numbers of its own."""
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return row != (connection.info.backend_pid,)

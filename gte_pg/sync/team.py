@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from gte_pg.database import Connection, Registered, connect_pooled
+from gte_pg.database import Connection, Registered, connect_to_stay
 from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError
@@ -170,7 +170,7 @@ class _Member:
         try:
             while not self._team.stop.is_set():
                 try:
-                    with connect_pooled(self._team.dsn) as connection:
+                    with connect_to_stay(self._team.dsn) as connection:
                         self._work_connected(connection)
                     if not self._forever:
                         break

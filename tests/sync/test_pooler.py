@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from gte_pg.database import Connection, Registered, load_all
+from gte_pg.database import Connection, Registered, connect_pooled, connect_to_stay, load_all
 from gte_pg.encoder import Encoder
 from gte_pg.sync import Team, count_broken, missing_triggers, sync_once, wait_until_synced, watch
 from gte_pg.sync.index_build import unhurried
@@ -128,3 +128,10 @@ def test_an_index_build_sets_nothing_in_a_session_that_is_shared(dsn: str, poole
             with unhurried(own):
                 assert own.execute("SHOW statement_timeout").fetchone() == (expected,)
             assert own.execute("SHOW statement_timeout").fetchone() == ("7s",)
+
+
+def test_a_worker_sets_nothing_in_a_session_that_is_shared(pooled: str) -> None:
+    with connect_pooled(pooled) as somebody:
+        somebody.execute("SET idle_session_timeout = '7s'")
+    with connect_to_stay(pooled) as own:
+        assert own.execute("SHOW idle_session_timeout").fetchone() == ("7s",)

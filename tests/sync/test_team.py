@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import psycopg
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, connect_pooled, load_all
@@ -21,7 +23,7 @@ from gte_pg.sync import (
     sync_once,
     watch,
 )
-from tests.tables import Interrupted, add_embedding
+from tests.tables import Interrupted, add_embedding, team_of
 
 
 def test_watch_outlives_a_database_and_a_model_that_are_away(
@@ -70,6 +72,16 @@ def test_two_workers_share_the_rows(
         thread.join()
     assert sorted(seen) == sorted(f"title {n}" for n in range(1, 21))
     assert status(connection, articles).pending == 0
+
+
+def test_a_limit_on_idle_sessions_does_not_end_a_worker_that_encodes(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    limit = sql.SQL("ALTER DATABASE {} SET idle_session_timeout = '200ms'")
+    connection.execute(limit.format(sql.Identifier(connection.info.dbname)))
+    slow = Interrupted(encoder, lambda _texts: time.sleep(0.5))
+    *_, last = sync_once(connection, articles, team_of(connection, slow))
+    assert (last.encoded, last.left) == (20, 0)
 
 
 def test_nothing_is_left_in_a_worker_s_session(
