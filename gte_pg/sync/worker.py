@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,6 +42,9 @@ _LEAST_HELD = 3
 # Once rows were left, it is asked for so long which of them others hold, before they are encoded in vain.
 _WARY_SECONDS = 10
 
+# How often who waits for the encoder looks whether its lease is to be renewed.
+_RENEW_SECONDS = 0.25
+
 # Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
 # many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
 _PIECE_CHARACTERS = 50_000
@@ -60,8 +62,9 @@ class Round:
 class Worker:
     """Encodes what is pending in one embedding, batch by batch, on a connection of its own.
 
-    Workers that share a `turn`, a lock, encode one after the other, and read and write meanwhile. A batch
-    of long texts is encoded and written piece by piece, and its lease is renewed meanwhile. With `until`, a
+    Workers that share a `turn` encode one after the other, and read and write meanwhile. A batch of long
+    texts is encoded and written piece by piece; its lease is renewed meanwhile, and by who waits for the
+    turn. With `until`, a
     moment of the database's clock, nothing can be claimed any more when all rows pending since before are
     done: on a table that is written all the while, something always is pending. Once `stop` is set, what is
     left of a batch is left to others.
@@ -77,7 +80,7 @@ class Worker:
         lease: timedelta = timedelta(minutes=5),
         until: datetime | None = None,
         stop: threading.Event | None = None,
-        turn: AbstractContextManager[object] | None = None,
+        turn: threading.Lock | None = None,
     ) -> None:
         registered.declaration.check_model(encoder.identity)
         adapt_binary_arrays(connection)
@@ -92,7 +95,7 @@ class Worker:
         # How often in a row the oldest rows were held by somebody, and since when.
         self._held, self._held_since = 0, 0.0
         self._wary_until = 0.0
-        self._turn = turn if turn is not None else nullcontext()
+        self._turn = turn if turn is not None else threading.Lock()
 
     def rounds(self) -> Iterator[Round]:
         """Work until nothing can be claimed; yields after every batch."""
@@ -165,10 +168,20 @@ class Worker:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             died = "every worker that tried to encode this row died"
             return [], [_Failure(text.key, text.hash, died, retry=False) for text in texts]
-        with self._turn:
-            if self._stop.is_set():
-                return [], []
-            return _encode(self._encoder, self._registered, texts)
+        with self._at_turn(batch) as may_encode:
+            return _encode(self._encoder, self._registered, texts if may_encode else [])
+
+    @contextlib.contextmanager
+    def _at_turn(self, batch: Batch) -> Iterator[bool]:
+        """Wait for the turn, which may take longer than a lease; whether the batch is still to be encoded."""
+        while not self._turn.acquire(timeout=_RENEW_SECONDS):
+            if not self._may_go_on(batch):
+                yield False
+                return
+        try:
+            yield self._may_go_on(batch)
+        finally:
+            self._turn.release()
 
     def _note(self, batch: Batch, keys: list[str], failed: list[_Failure], written: int) -> None:
         failing = {failure.key for failure in failed}

@@ -258,6 +258,42 @@ def test_a_lease_is_renewed_while_a_long_batch_is_encoded(
     assert connection.execute("SELECT FROM gte.lease").fetchall() == []
 
 
+def test_a_lease_is_renewed_while_a_worker_waits_for_its_turn(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    lease = timedelta(seconds=2)
+    turn = threading.Lock()
+    rounds: list[Round | None] = []
+    worker = Worker(connection, articles, encoder, lease=lease, turn=turn)
+    waiting = threading.Thread(target=lambda: rounds.append(worker.round()))
+    with turn:
+        waiting.start()
+        time.sleep(2.5)
+        with connect(dsn) as other:
+            impatient = Worker(other, articles, encoder, lease=lease)
+            assert impatient.round() is None, "a live lease was taken over"
+    waiting.join()
+    assert rounds == [Round(encoded=20, failed=0, left=0)]
+
+
+def test_who_has_lost_its_lease_when_its_turn_comes_encodes_nothing(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    encoded: list[str] = []
+    rounds: list[Round | None] = []
+    turn = threading.Lock()
+    noted = Interrupted(encoder, encoded.extend)
+    worker = Worker(connection, articles, noted, lease=timedelta(seconds=1), turn=turn)
+    waiting = threading.Thread(target=lambda: rounds.append(worker.round()))
+    with turn, connect(dsn) as other:
+        waiting.start()
+        while not other.execute("UPDATE gte.lease SET attempts = attempts + 1").rowcount:
+            time.sleep(0.01)
+        waiting.join(timeout=2)
+    waiting.join()
+    assert (encoded, rounds) == ([], [Round(encoded=0, failed=0, left=20)])
+
+
 def test_a_worker_leaves_a_batch_that_another_has_taken_over(
     connection: Connection, long_texts: Registered, encoder: Encoder
 ) -> None:
