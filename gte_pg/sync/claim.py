@@ -169,9 +169,13 @@ class Claims:
         """Take the oldest rows from behind those that were claimed last, which others hold."""
         self._oldest.go_on(seconds)
 
-    def release(self, batch: Batch) -> None:
-        """Give the lease back; rows of it that are still pending can be claimed again."""
-        self._connection.execute(_RELEASE, (batch.lease, batch.attempts))
+    def release(self, batch: Batch, connection: Connection | None = None) -> None:
+        """Give the lease back; rows of it that are still pending can be claimed again.
+
+        By another connection, if the one that it was claimed by is lost.
+        """
+        asked = self._connection if connection is None else connection
+        asked.execute(_RELEASE, (batch.lease, batch.attempts))
 
     def _next(self, walk: Walk, rows: int) -> Batch | None:
         walk.begin_if_due()

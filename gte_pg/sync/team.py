@@ -156,6 +156,8 @@ class _Member:
     ) -> None:
         self._team, self._embeddings, self._forever = team, embeddings, forever
         self._turn, self._reports = turn, reports
+        # Those on the present connection, or on one that was lost.
+        self._workers: dict[Registered, Worker] = {}
         # How often the database went away since it last answered.
         self._lost = 0
         # When an embedding that cannot be worked on is tried again.
@@ -192,11 +194,13 @@ class _Member:
 
     def _work_connected(self, connection: Connection) -> None:
         stop = self._team.stop
-        workers: dict[Registered, Worker] = {}
+        for worker in self._workers.values():
+            worker.give_back(connection)
+        self._workers.clear()
         blocked = 0
         embeddings, asked = self._embeddings(connection), time.monotonic()
         while not stop.is_set():
-            done = [self._round(connection, one, workers) for one in embeddings]
+            done = [self._round(connection, one) for one in embeddings]
             rounds = [one for one in done if one is not None]
             if any(one.left and not one.encoded for one in rounds):
                 blocked += 1
@@ -210,15 +214,13 @@ class _Member:
             if self._forever and time.monotonic() - asked > _ASK_SECONDS:
                 embeddings, asked = self._embeddings(connection), time.monotonic()
 
-    def _round(
-        self, connection: Connection, registered: Registered, workers: dict[Registered, Worker]
-    ) -> Round | None:
+    def _round(self, connection: Connection, registered: Registered) -> Round | None:
         if self._team.stop.is_set() or time.monotonic() < self._not_before.get(registered, 0):
             return None
         try:
             if self._forever and not self._is_prepared(connection, registered):
                 return None
-            done = self._work_on(connection, registered, workers)
+            done = self._work_on(connection, registered)
         except (psycopg.Error, GtePgError) as error:
             if not self._forever or connection.closed:
                 raise
@@ -233,7 +235,7 @@ class _Member:
             self._reports.put((registered, done))
         elif self._forever and registered not in self._prepared:
             pass  # rows are still to come: the search indexes are not built before them
-        elif workers.pop(registered, None) is not None or self._is_to_be_told(registered):
+        elif self._workers.pop(registered, None) is not None or self._is_to_be_told(registered):
             self._drained[registered] = time.monotonic()
             self._reports.put((registered, None))
         return done
@@ -242,15 +244,13 @@ class _Member:
         told = self._drained.get(registered)
         return told is None or time.monotonic() - told > _TELL_SECONDS
 
-    def _work_on(
-        self, connection: Connection, registered: Registered, workers: dict[Registered, Worker]
-    ) -> Round | None:
-        if registered not in workers:
+    def _work_on(self, connection: Connection, registered: Registered) -> Round | None:
+        if registered not in self._workers:
             # A model is loaded when there is something to do for it.
             if not has_pending(connection, registered):
                 return None
             encoder = self._team.encoder_for(registered.declaration)
-            workers[registered] = Worker(
+            self._workers[registered] = Worker(
                 connection,
                 registered,
                 encoder,
@@ -261,8 +261,11 @@ class _Member:
         rows = self._team.limit.take(self._team.batch_rows)
         if not rows:
             return None
-        done = workers[registered].round(rows)
-        self._team.limit.give_back(rows - (done.encoded if done else 0))
+        done = None
+        try:
+            done = self._workers[registered].round(rows)
+        finally:
+            self._team.limit.give_back(rows - (done.encoded if done else 0))
         return done
 
     def _is_prepared(self, connection: Connection, registered: Registered) -> bool:

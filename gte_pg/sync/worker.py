@@ -95,6 +95,8 @@ class Worker:
         # How often in a row the oldest rows were held by somebody, and since when.
         self._held, self._held_since = 0, 0.0
         self._wary_until = 0.0
+        # What it is at.
+        self._batch: Batch | None = None
         self._turn = turn if turn is not None else threading.Lock()
 
     def rounds(self) -> Iterator[Round]:
@@ -107,7 +109,7 @@ class Worker:
         if self._held >= _LEAST_HELD and time.monotonic() - self._held_since > _HELD_SECONDS:
             self._held = 0
             return None
-        batch = self._claims.claim(self._batch_rows if rows is None else rows)
+        self._batch = batch = self._claims.claim(self._batch_rows if rows is None else rows)
         if batch is None:
             return None
         try:
@@ -115,11 +117,18 @@ class Worker:
         except Exception:
             # Nobody died: the rows need not wait for the lease to run out.
             with contextlib.suppress(psycopg.Error):
-                self._claims.release(batch)
+                self.give_back(self._connection)
             raise
+        self._batch = None
         if batch.oldest:
             self._note_held(is_held=done.left > 0 and not done.encoded)
         return done
+
+    def give_back(self, connection: Connection) -> None:
+        """Give the batch that it is at to others; by another connection than its own, if that was lost."""
+        if self._batch is not None:
+            self._claims.release(self._batch, connection)
+            self._batch = None
 
     def _note_held(self, *, is_held: bool) -> None:
         if not is_held:
@@ -173,7 +182,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _at_turn(self, batch: Batch) -> Iterator[bool]:
-        """Wait for the turn, which may take longer than a lease; whether the batch is still to be encoded."""
+        """Wait for the turn, which may take longer than a lease; whether there still is something to do."""
         while not self._turn.acquire(timeout=_RENEW_SECONDS):
             if not self._may_go_on(batch):
                 yield False

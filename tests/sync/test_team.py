@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -72,6 +73,22 @@ def test_two_workers_share_the_rows(
         thread.join()
     assert sorted(seen) == sorted(f"title {n}" for n in range(1, 21))
     assert status(connection, articles).pending == 0
+
+
+def test_what_a_lost_connection_had_claimed_is_done_after_all(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    losses = iter([f"SELECT pg_terminate_backend(pid) {others}"])
+
+    def lose(_texts: list[str]) -> None:
+        for loss in losses:
+            connection.execute(loss.encode())
+
+    team = replace(team_of(connection, Interrupted(encoder, lose)), limit=Limit(20))
+    *_, last = sync_once(connection, articles, team)
+    assert (last.encoded, last.left) == (20, 0)
+    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
 
 
 def test_a_limit_on_idle_sessions_does_not_end_a_worker_that_encodes(
