@@ -100,7 +100,7 @@ def watch(
     """Keep these embeddings encoded until the team's `stop` is set; yields when one is drained.
 
     Those that are added later are found. A lost connection is opened again, for ever, and a model
-    whose files are missing is tried again: no row is blamed for either.
+    whose files or whose memory are missing is tried again: no row is blamed for any of it.
     """
     counts: dict[Registered, Progress] = {}
     not_before: dict[Registered, float] = {}

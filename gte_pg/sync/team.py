@@ -18,7 +18,7 @@ import psycopg
 from gte_pg.database import Connection, Registered, connect_to_stay
 from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
-from gte_pg.errors import DatabaseError, GtePgError
+from gte_pg.errors import DatabaseError, GtePgError, ModelError
 from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index_until, is_missing, may_build_indexes
 from gte_pg.sync.status import clock, has_pending
@@ -105,8 +105,9 @@ class Team:
         """Work until `stop` is set, on these embeddings in turn; None says that one is drained, of what was
         pending at some time before: where rows are written all the while, some always are.
 
-        `embeddings` is asked again every few seconds. Nothing but `stop` ends it: a database that
-        goes away, or a model whose files are missing, is tried again, and holds up no other embedding.
+        `embeddings` is asked again every few seconds. Nothing but `stop` ends it: a database that goes
+        away, or a model whose files or whose memory are missing, is tried again, and holds up no other
+        embedding.
         """
         yield from self._run(embeddings, forever=True)
 
@@ -220,7 +221,10 @@ class _Member:
         try:
             if self._forever and not self._is_prepared(connection, registered):
                 return None
-            done = self._work_on(connection, registered)
+            try:
+                done = self._work_on(connection, registered)
+            except MemoryError as error:
+                raise _too_little_memory(registered, error) from error
         except (psycopg.Error, GtePgError) as error:
             if not self._forever or connection.closed:
                 raise
@@ -288,3 +292,10 @@ class _Member:
             if copied:
                 self._prepared[registered] = time.monotonic()
         return True
+
+
+def _too_little_memory(registered: Registered, error: MemoryError) -> ModelError:
+    return ModelError(
+        f"{registered.declaration.model} needs more memory than there is ({str(error) or 'none is left'}): "
+        "give this process more, or encode on a larger machine; the rows stay pending"
+    )

@@ -24,7 +24,7 @@ from gte_pg.sync import (
     sync_once,
     watch,
 )
-from tests.tables import Interrupted, add_embedding, team_of
+from tests.tables import Interrupted, add_embedding, drain, team_of
 
 
 def test_watch_outlives_a_database_and_a_model_that_are_away(
@@ -125,8 +125,14 @@ def test_a_limit_is_kept_by_all_workers_together(
     assert (last.encoded, last.left) == (7, 13)
 
 
+@pytest.mark.parametrize("trouble", [ModelError("no such files"), MemoryError()])
 def test_one_embedding_s_trouble_is_nobody_else_s(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder, model: str
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    model: str,
+    trouble: Exception,
 ) -> None:
     connection.execute("""
         CREATE TABLE gone (id int PRIMARY KEY, body text, other text);
@@ -142,7 +148,7 @@ def test_one_embedding_s_trouble_is_nobody_else_s(
 
     def encoder_for(declaration: Declaration) -> Encoder:
         if declaration.table == "modelless":
-            raise ModelError("no such files")
+            raise trouble
         return encoder
 
     stop = threading.Event()
@@ -155,6 +161,18 @@ def test_one_embedding_s_trouble_is_nobody_else_s(
     assert status(connection, modelless).pending == 1
     assert "'body'" in str(problems[0])
     assert gone.declaration.table == "gone"
+
+
+def test_a_lack_of_memory_is_an_error_for_people_and_no_row_s_fault(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def allocate(_texts: list[str]) -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    with pytest.raises(ModelError, match="more memory than there is .*9 GiB"):
+        list(sync_once(connection, articles, team_of(connection, Interrupted(encoder, allocate))))
+    assert status(connection, articles).failed == 0
+    assert drain(connection, articles).encoded == 20, "the rows were still leased"
 
 
 def test_an_embedding_that_is_removed_meanwhile_is_no_trouble(
