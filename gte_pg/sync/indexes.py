@@ -47,9 +47,11 @@ _told: set[str] = set()
 def may_build_indexes(connection: Connection, declaration: Declaration) -> bool:
     """Whether the connection's role may build indexes on the table with the vectors; says so if not."""
     table = declaration.vectors.as_string()
-    if connection.execute(_MAY_BUILD, (table,)).fetchone() == (True,):
+    found = connection.execute(_MAY_BUILD, (table,)).fetchone()
+    if found == (True,):
         return True
-    if table not in _told:
+    is_gone = found is None
+    if not is_gone and table not in _told:
         _told.add(table)
         logger.warning(
             "%s lacks indexes, which only its owner may build: batches and searches read all of it until "

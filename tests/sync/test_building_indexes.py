@@ -7,6 +7,7 @@ import time
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from gte_pg.database import Connection, Registered, connect, load, load_all
@@ -19,7 +20,7 @@ from gte_pg.declaration import (
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Team, status, sync_once, wait_until_synced, watch
-from gte_pg.sync.indexes import build_index, is_missing, missing_search_indexes
+from gte_pg.sync.indexes import build_index, is_missing, may_build_indexes, missing_search_indexes
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
 
@@ -294,6 +295,18 @@ def test_a_worker_that_does_not_own_the_table_says_so_and_works_on(
     assert [one.getMessage() for one in caplog.records if "only its owner" in one.getMessage()]
     assert drain(connection, articles).left == 0
     assert len(connection.execute(_VALID).fetchall()) == 3
+
+
+def test_a_table_that_is_gone_is_not_said_to_lack_indexes(
+    connection: Connection,
+    articles: Registered,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gte_pg.sync.indexes._told", set())
+    connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(articles.declaration.vectors))
+    assert not may_build_indexes(connection, articles.declaration)
+    assert caplog.records == []
 
 
 def test_a_companion_has_the_search_indexes(dsn: str, connection: Connection, model: str) -> None:
