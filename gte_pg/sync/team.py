@@ -94,8 +94,9 @@ class Team:
     def drain(self, registered: Registered) -> Iterator[Round]:
         """Work until all is done that is pending now; yields after every batch.
 
-        Of what is written meanwhile much is done too. A database that goes away is waited for. Any other
-        error of a worker stops the team and is raised.
+        Of what is written meanwhile much is done too. A database that goes away is waited for, and a worker
+        that cannot come back is done without; if none can, or at any other error of one, the team stops and
+        the error is raised.
         """
         for _, done in self._run(lambda _connection: [registered], forever=False):
             if done is not None:
@@ -125,6 +126,7 @@ class Team:
             thread.start()
         working = len(threads)
         problem: Exception | None = None
+        losses = 0
         try:
             while working:
                 report = reports.get()
@@ -132,9 +134,15 @@ class Team:
                     yield report
                     continue
                 working -= 1
-                if report is not None:
-                    problem = problem or report
-                    self.stop.set()
+                if report is None:
+                    continue
+                losses += _is_loss(report)
+                if _is_loss(report) and losses < len(threads):
+                    # The others do its work, or have done it.
+                    logger.warning("one worker fewer: %s", str(report).strip())
+                    continue
+                problem = problem or report
+                self.stop.set()
         finally:
             if working:
                 self.stop.set()
@@ -185,8 +193,7 @@ class _Member:
             self._reports.put(None)
 
     def _wait_for_database(self, error: Exception) -> None:
-        lost = isinstance(error, (psycopg.OperationalError, DatabaseError))
-        if not self._forever and not (lost and self._lost < _MOST_LOST):
+        if not self._forever and not (_is_loss(error) and self._lost < _MOST_LOST):
             raise error
         wait = _RETRY_SECONDS[min(self._lost, len(_RETRY_SECONDS) - 1)]
         self._lost += 1
@@ -292,6 +299,11 @@ class _Member:
             if copied:
                 self._prepared[registered] = time.monotonic()
         return True
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether the database went away, or lets nobody in."""
+    return isinstance(error, (psycopg.OperationalError, DatabaseError))
 
 
 def _too_little_memory(registered: Registered, error: MemoryError) -> ModelError:

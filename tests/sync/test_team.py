@@ -12,7 +12,14 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, Registered, connect, connect_pooled, load_all
+from gte_pg.database import (
+    Connection,
+    Registered,
+    connect,
+    connect_pooled,
+    connect_to_stay,
+    load_all,
+)
 from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, ModelError
@@ -89,6 +96,26 @@ def test_what_a_lost_connection_had_claimed_is_done_after_all(
     *_, last = sync_once(connection, articles, team)
     assert (last.encoded, last.left) == (20, 0)
     assert connection.execute("SELECT FROM gte.lease").fetchall() == []
+
+
+def test_a_worker_that_is_not_let_in_is_done_without_unless_it_is_the_last(
+    connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[threading.Thread] = []
+
+    def let_in_but_one(dsn: str) -> Connection:
+        refused.append(threading.current_thread())
+        if refused[0] is threading.current_thread():
+            raise DatabaseError("too many connections")
+        return connect_to_stay(dsn)
+
+    monkeypatch.setattr("gte_pg.sync.team.connect_to_stay", let_in_but_one)
+    monkeypatch.setattr("gte_pg.sync.team._RETRY_SECONDS", (0.01,))
+    with pytest.raises(DatabaseError, match="too many"):
+        list(sync_once(connection, articles, replace(team_of(connection), workers=1)))
+    refused.clear()
+    *_, last = sync_once(connection, articles, team_of(connection))
+    assert (last.encoded, last.left) == (20, 0)
 
 
 def test_a_limit_on_idle_sessions_does_not_end_a_worker_that_encodes(
