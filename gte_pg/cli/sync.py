@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import threading
+import time
 
 import click
 
@@ -18,6 +20,9 @@ from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
 
 logger = logging.getLogger(__name__)
+
+# A watcher says again that an embedding cannot be loaded.
+_SAY_AGAIN_SECONDS = 60
 
 
 @click.command()
@@ -79,12 +84,18 @@ def sync(
 
 
 def _watch(team: Team, table: str | None) -> None:
+    # When what was said last; every worker of the team asks.
+    said: dict[str, float] = {}
+    turn = threading.Lock()
 
     def embeddings(connection: Connection) -> list[Registered]:
         problems: list[DatabaseError] = []
         found = load_all(connection, table, problems=problems)
-        for problem in problems:
-            logger.warning("%s", problem)
+        with turn:
+            for problem in map(str, problems):
+                if time.monotonic() - said.get(problem, -math.inf) > _SAY_AGAIN_SECONDS:
+                    said[problem] = time.monotonic()
+                    logger.warning("%s", problem)
         return found
 
     for registered, progress in keep_watching(team, embeddings):
