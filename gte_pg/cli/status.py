@@ -6,7 +6,9 @@ import json
 import click
 
 from gte_pg.cli.database import dsn_option
-from gte_pg.database import connect, load_all
+from gte_pg.cli.problems import noting_problems, raise_problems
+from gte_pg.database import Connection, Registered, connect, load_all
+from gte_pg.errors import DatabaseError
 from gte_pg.sync import Status, list_failures
 from gte_pg.sync import status as count
 
@@ -21,29 +23,40 @@ def status(table: str | None, as_json: bool, dsn: str) -> None:
     """Show for every embedding how many rows are encoded, pending and failed, and since when.
 
     Of tables of more than a million rows the pending ones are counted and all rows estimated. Rows that
-    failed are listed with their errors: SELECT * FROM gte.failures has them all.
+    failed are listed with their errors: SELECT * FROM gte.failures has them all. Exit code 1: of some
+    embedding nothing can be said, because its column is gone, say, or the role may not read its table.
     """
+    problems: list[DatabaseError] = []
     with connect(dsn) as connection:
-        for registered in load_all(connection, table):
-            declaration = registered.declaration
-            found = count(connection, registered)
-            if as_json:
-                names = {"table": declaration.written, "embedding": declaration.name}
-                model = {
-                    "model": declaration.model,
-                    "generation": declaration.generation,
-                    "layout": declaration.layout,
-                    "standby": registered.standby,
-                }
-                click.echo(json.dumps(names | dataclasses.asdict(found) | model))
-                continue
-            standby = " (on standby)" if registered.standby else ""
-            click.secho(f"{declaration.written}: {declaration.name}{standby}", bold=True)
-            click.echo(f"  {declaration.generation}")
-            click.echo(f"  {_summary(found)}")
-            for failure in list_failures(connection, registered, most=_MOST_ERRORS):
-                state = "parked" if failure.parked else "will be retried"
-                click.echo(f"  row {failure.key}, {state}: {failure.error}")
+        for registered in load_all(connection, table, problems=problems):
+            with noting_problems(connection, registered, problems):
+                (_print_json if as_json else _print)(connection, registered)
+    raise_problems(problems)
+
+
+def _print_json(connection: Connection, registered: Registered) -> None:
+    declaration = registered.declaration
+    names = {"table": declaration.written, "embedding": declaration.name}
+    model = {
+        "model": declaration.model,
+        "generation": declaration.generation,
+        "layout": declaration.layout,
+        "standby": registered.standby,
+    }
+    found = dataclasses.asdict(count(connection, registered))
+    click.echo(json.dumps(names | found | model))
+
+
+def _print(connection: Connection, registered: Registered) -> None:
+    declaration = registered.declaration
+    found = count(connection, registered)
+    standby = " (on standby)" if registered.standby else ""
+    click.secho(f"{declaration.written}: {declaration.name}{standby}", bold=True)
+    click.echo(f"  {declaration.generation}")
+    click.echo(f"  {_summary(found)}")
+    for failure in list_failures(connection, registered, most=_MOST_ERRORS):
+        state = "parked" if failure.parked else "will be retried"
+        click.echo(f"  row {failure.key}, {state}: {failure.error}")
 
 
 def _summary(found: Status) -> str:

@@ -11,6 +11,7 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.print_sql import print_named
+from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.progress import show
 from gte_pg.database import Connection, Registered, connect, late_triggers, load_all
 from gte_pg.declaration import TRIGGER_PREFIX
@@ -118,35 +119,41 @@ def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)
             ).left
-    if problems:
-        raise DatabaseError("; ".join(map(str, problems)))
     if left and team.limit.rows is None:
-        raise click.ClickException(f"{left} rows are still pending; see gte-pg status")
+        problems.append(DatabaseError(f"{left} rows are still pending; see gte-pg status"))
+    raise_problems(problems)
 
 
 def _check(dsn: str, table: str | None) -> None:
     broken = unguarded = late = 0
+    problems: list[DatabaseError] = []
     with connect(dsn) as connection:
-        for registered in load_all(connection, table):
-            found = count_broken(connection, registered)
-            missing = missing_triggers(connection, registered)
-            behind = late_triggers(connection, registered.declaration)
-            names = {
-                "table": registered.declaration.written,
-                "embedding": registered.declaration.name,
-            }
-            results = {"broken": found, "missing_triggers": missing, "late_triggers": behind}
-            click.echo(json.dumps(names | results))
-            broken += found
-            unguarded += len(missing)
-            late += len(behind)
+        for registered in load_all(connection, table, problems=problems):
+            with noting_problems(connection, registered, problems):
+                found = count_broken(connection, registered)
+                missing = missing_triggers(connection, registered)
+                behind = late_triggers(connection, registered.declaration)
+                names = {
+                    "table": registered.declaration.written,
+                    "embedding": registered.declaration.name,
+                }
+                results = {"broken": found, "missing_triggers": missing, "late_triggers": behind}
+                click.echo(json.dumps(names | results))
+                broken += found
+                unguarded += len(missing)
+                late += len(behind)
     if broken or unguarded:
-        raise click.ClickException(
-            f"{broken} rows are broken and {unguarded} triggers missing, disabled or out of date; "
-            "gte-pg sync --repair mends them"
+        problems.append(
+            DatabaseError(
+                f"{broken} rows are broken and {unguarded} triggers missing, disabled or out of date; "
+                "gte-pg sync --repair mends them"
+            )
         )
     if late:
-        raise click.ClickException(
-            f"{late} triggers fire after gte-pg's and may change a text unseen; give them names that sort "
-            f"before {TRIGGER_PREFIX!r}: ALTER TRIGGER … ON … RENAME TO …"
+        problems.append(
+            DatabaseError(
+                f"{late} triggers fire after gte-pg's and may change a text unseen; give them names that "
+                f"sort before {TRIGGER_PREFIX!r}: ALTER TRIGGER … ON … RENAME TO …"
+            )
         )
+    raise_problems(problems)

@@ -1,0 +1,31 @@
+"""What is wrong with one embedding hides no other: it is said when all of them have been looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from gte_pg.database import Connection, Registered
+from gte_pg.errors import DatabaseError
+
+
+@contextmanager
+def noting_problems(
+    connection: Connection, registered: Registered, problems: list[DatabaseError]
+) -> Iterator[None]:
+    """Add to `problems` what Postgres says against this embedding. A lost connection is raised."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        written = registered.declaration.written
+        problems.append(DatabaseError(f"{written}: Postgres says: {str(error).strip()}"))
+
+
+def raise_problems(problems: list[DatabaseError]) -> None:
+    """Raise all of them as one DatabaseError, if there are any."""
+    if problems:
+        raise DatabaseError("; ".join(map(str, problems)))
