@@ -26,6 +26,6 @@ def noting_problems(
 
 
 def raise_problems(problems: list[DatabaseError]) -> None:
-    """Raise all of them as one DatabaseError, if there are any."""
+    """Raise all of them as one DatabaseError, a line each, if there are any."""
     if problems:
-        raise DatabaseError("; ".join(map(str, problems)))
+        raise DatabaseError("\n".join(map(str, problems)))

@@ -107,10 +107,15 @@ _BAD_NAMES = (
 def find_table(connection: Connection, written: str) -> Table:
     """Return the table that `written` names, as SQL would read it (quotes, schema, search path).
 
-    Raises DatabaseError if there is none of that name; psycopg.Error if one may not even look.
+    Raises DatabaseError if there is none of that name, or this role may not look.
     """
     try:
         row = connection.execute(_FIND_TABLE, (written,)).fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseError(
+            f"this role may not look for {written}: {str(error).strip()}. "
+            "Let it: GRANT USAGE ON SCHEMA … TO …"
+        ) from error
     except _BAD_NAMES as error:
         raise DatabaseError(
             f"{written!r} is not a table name: {str(error).splitlines()[0]}. "
