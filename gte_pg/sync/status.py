@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import sql
@@ -117,9 +117,9 @@ def status(connection: Connection, registered: Registered) -> Status:
 
 def clock(connection: Connection) -> datetime:
     """Return the database's time: rows are pending by it."""
-    (now,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
-    assert isinstance(now, datetime)
-    return now
+    # As a number: psycopg reads no timestamptz in a session whose DateStyle is not ISO.
+    (now,) = connection.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone() or (0,)
+    return datetime.fromtimestamp(float(now), UTC)
 
 
 def count_pending(
