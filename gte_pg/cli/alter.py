@@ -6,7 +6,15 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.schema_change import change_schema
-from gte_pg.database import check_source_text, connect, engine, find_table, load, postgres_version
+from gte_pg.database import (
+    check_key,
+    check_source_text,
+    connect,
+    engine,
+    find_table,
+    load,
+    postgres_version,
+)
 from gte_pg.declaration import Declaration, OnChange, named_columns
 from gte_pg.errors import DatabaseError
 from gte_pg.install import alter_statements
@@ -56,6 +64,7 @@ def alter(
     with connect(dsn) as connection:
         found = find_table(connection, table)
         present = load(connection, table, name, broken=True).declaration
+        check_key(connection, found, present)
         if texts:
             source = found.resolve_sources(sources or named_columns(template, expression))
             wanted = replace(present, source=source, template=template, expression=expression)

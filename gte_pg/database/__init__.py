@@ -12,6 +12,7 @@ from gte_pg.database.connect import (
 )
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.late_triggers import late_triggers
+from gte_pg.database.present_key import check_key
 from gte_pg.database.registry import (
     Registered,
     change,
@@ -33,6 +34,7 @@ __all__ = [
     "Table",
     "ask",
     "change",
+    "check_key",
     "check_source_text",
     "connect",
     "connect_pooled",

@@ -10,8 +10,9 @@ from psycopg import sql
 from sqlalchemy.exc import ProgrammingError
 
 from gte_pg.database.connect import Connection
+from gte_pg.database.present_key import check_key
 from gte_pg.database.table import find_table
-from gte_pg.declaration import Declaration, companion_name
+from gte_pg.declaration import Declaration, KeyColumn, companion_name
 from gte_pg.errors import DatabaseError
 
 
@@ -112,6 +113,9 @@ def is_still_declared(registered: Registered) -> sql.Composed:
     )
 
 
+# In place of a key that is gone: to be removed, an embedding needs none.
+_NO_KEY = (KeyColumn("ctid", "tid"),)
+
 # All but the first two and the last two are named as in Declaration.
 _FIELDS = (
     "id", "written", "name", "source", "model", "generation", "dimensions", "sparse_dimensions",
@@ -145,8 +149,8 @@ def load_all(
 ) -> list[Registered]:
     """Return every embedding of the database, or those of `table` (written as in SQL).
 
-    One whose source columns or companion are gone is a DatabaseError: raised, or added to `problems`, so
-    that it holds up no other. With `broken` it is returned like any other, to be altered or removed.
+    One whose source columns, key or companion are gone is a DatabaseError: raised, or added to `problems`,
+    so that it holds up no other. With `broken` it is returned like any other, to be altered or removed.
     """
     oid = find_table(connection, table).oid if table is not None else None
     if connection.execute("SELECT to_regclass('gte.embedding')").fetchone() == (None,):
@@ -219,9 +223,11 @@ def _registered(connection: Connection, row: dict[str, Any], *, broken: bool) ->
     declaration = Declaration(
         schema=table.schema,
         table=table.name,
-        key=table.key,
+        key=table.key or _NO_KEY,
         source=source,
         companion=tuple(companion) if companion else None,
         **row,
     )
+    if not broken:
+        check_key(connection, table, declaration)
     return Registered(identifier, declaration, standby)
