@@ -3,13 +3,17 @@
 The triggers keep the invariant against every writer. What goes past triggers can break it: a
 superuser's `session_replication_role`, `pg_restore --disable-triggers`, ATTACH of a filled partition,
 and whoever disables or drops the triggers themselves. The check reads every row and compares
-contents: the hash of the text as it stands with the hash that came with the vector.
+contents: the hash of the text as it stands with the hash that came with the vector. A row for which the
+expression raises has no text that anybody could compare: it is right only while it is pending.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill, registered_as
@@ -25,8 +29,12 @@ from gte_pg.declaration import (
     row_is_empty,
     trigger_names,
 )
+from gte_pg.declaration.trigger import function_body
+from gte_pg.sync.refusals import Written, is_of_a_row, write_apart
 from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import same_key, text_row
+
+logger = logging.getLogger(__name__)
 
 _ROWS_PER_TRANSACTION = 1_000
 
@@ -47,6 +55,16 @@ CASE WHEN {s_key} IS NULL THEN true
 END""")
 
 _FIND = sql.SQL("SELECT {key} FROM {rows} WHERE {broken}")
+
+# Slower, row by row: it does not end where one raises.
+_CREATE_IS_BROKEN = sql.SQL("""
+CREATE FUNCTION pg_temp.gte_is_broken({parameters}) RETURNS boolean LANGUAGE plpgsql AS {body}""")
+
+_IS_BROKEN_BODY = sql.SQL("""BEGIN
+    RETURN {broken};
+EXCEPTION WHEN OTHERS THEN
+    RETURN {pending} IS NULL;
+END""")
 
 # The triggers do the rest: they take the vector away, or leave a row without text alone.
 _MEND_ROW = sql.SQL("""
@@ -116,7 +134,8 @@ def count_broken(connection: Connection, registered: Registered) -> int:
 def repair(connection: Connection, registered: Registered) -> int:
     """Make missing triggers anew, then such rows pending, or empty where they have no text.
 
-    Returns how many rows there were. Reads the whole table and writes in short transactions.
+    Returns how many rows were mended; what is wrong with others is logged. Reads the whole table and writes
+    in short transactions.
     """
     declaration = registered.declaration
     if missing_triggers(connection, registered):
@@ -127,17 +146,49 @@ def repair(connection: Connection, registered: Registered) -> int:
             ):
                 connection.execute(statement)
     statements = [build(declaration) for build in _mending(declaration)]
-    broken = _broken_keys(connection, declaration)
+    broken = [_Broken(key) for key in _broken_keys(connection, declaration)]
+
+    def mend(start: int, stop: int) -> Written:
+        values = {"keys": [row.key for row in broken[start:stop]]}
+        with looking_up(connection, declaration, **{WRITE_BACK_SETTING: declaration.name}):
+            return Written(sum(connection.execute(one, values).rowcount for one in statements), [])
+
     mended = 0
     for start in range(0, len(broken), _ROWS_PER_TRANSACTION):
-        values = {"keys": broken[start : start + _ROWS_PER_TRANSACTION]}
-        with looking_up(connection, declaration, **{WRITE_BACK_SETTING: declaration.name}):
-            for statement in statements:
-                mended += connection.execute(statement, values).rowcount
+        stop = min(start + _ROWS_PER_TRANSACTION, len(broken))
+        done = write_apart(broken, start, stop, mend)
+        mended += done.rows
+        for refusal in done.refusals:
+            logger.warning("row %s cannot be mended: %s", refusal.key, refusal.error)
     return mended
 
 
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    key: str
+    mark: bytes = b""
+
+
 def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
+    # Rows that a policy hides must not count as right.
+    with connection.transaction():
+        connection.execute("SET LOCAL row_security = off")
+        # It takes as long as the table is large.
+        connection.execute("SET LOCAL statement_timeout = 0")
+        lock_in_order(connection, declaration)
+        try:
+            with connection.transaction():
+                return _find(connection, declaration, _is_broken(declaration))
+        except psycopg.Error as error:
+            if not is_of_a_row(error):
+                raise
+        with connection.transaction(force_rollback=True):
+            create, is_broken = _row_by_row(declaration)
+            connection.execute(create)
+            return _find(connection, declaration, is_broken)
+
+
+def _find(connection: Connection, declaration: Declaration, broken: sql.Composable) -> list[str]:
     rows: sql.Composable = sql.SQL("{} AS d").format(declaration.vectors)
     key: sql.Composable = key_text(declaration, "d")
     if declaration.companion is not None:
@@ -148,14 +199,20 @@ def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
         key = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
             is_gone, key_text(declaration, "s"), key
         )
-    statement = _FIND.format(key=key, rows=rows, broken=_is_broken(declaration))
-    # Rows that a policy hides must not count as right.
-    with connection.transaction():
-        connection.execute("SET LOCAL row_security = off")
-        # It takes as long as the table is large.
-        connection.execute("SET LOCAL statement_timeout = 0")
-        lock_in_order(connection, declaration)
-        return [key for (key,) in connection.execute(statement).fetchall()]
+    statement = _FIND.format(key=key, rows=rows, broken=broken)
+    return [key for (key,) in connection.execute(statement).fetchall()]
+
+
+def _row_by_row(declaration: Declaration) -> tuple[sql.Composed, sql.Composable]:
+    """Return the statement that creates a function, and its call, which say what is broken in a row."""
+    body = _IS_BROKEN_BODY.format(
+        broken=_is_broken(declaration), pending=sql.Identifier("d", declaration.pending_column)
+    )
+    parameters, values = sql.SQL("d {}").format(declaration.vectors), "d.*"
+    if declaration.companion is not None:
+        parameters, values = parameters + sql.SQL(", s {}").format(declaration.relation), "d.*, s.*"
+    create = _CREATE_IS_BROKEN.format(parameters=parameters, body=function_body(body))
+    return create, sql.SQL(f"pg_temp.gte_is_broken({values})")
 
 
 def _is_broken(declaration: Declaration) -> sql.Composed:

@@ -17,7 +17,7 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_text, key_values
 from gte_pg.sync.settings import walking
-from gte_pg.sync.source import source_hash
+from gte_pg.sync.source import mark
 from gte_pg.sync.walk import Walk
 
 # A lease that ran out this often is split in halves, so that one deadly row ends up alone.
@@ -86,7 +86,7 @@ WITH last AS (
       )
       AND NOT EXISTS (
           SELECT FROM gte.failure f
-          WHERE f.embedding = %(embedding)s AND f.key = {key} AND f.hash = {hash}
+          WHERE f.embedding = %(embedding)s AND f.key = {key} AND f.hash = {mark}
             AND (f.retry_at IS NULL OR f.retry_at > now())
       )
     ORDER BY {order}
@@ -223,7 +223,7 @@ class Claims:
                 beyond=sql.SQL("<" if newest else ">"),
                 key=sql.SQL(", ").join(last_key),
             ),
-            hash=source_hash(declaration),
+            mark=mark(declaration),
             order=sql.SQL(", ").join(column + direction for column in columns),
         )
 

@@ -66,7 +66,7 @@ def record_failure(
     registered: Registered,
     *,
     key: str,
-    text_hash: bytes,
+    mark: bytes,
     error: str,
     retry: bool,
 ) -> None:
@@ -74,7 +74,7 @@ def record_failure(
     values = {
         "embedding": registered.id,
         "key": key,
-        "hash": text_hash,
+        "hash": mark,
         "error": _storable(connection, error)[:_ERROR_CHARACTERS],
         "retry": retry,
         "most": MOST_ATTEMPTS,

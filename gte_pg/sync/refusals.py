@@ -1,7 +1,8 @@
-"""Rows that the database does not let be written, though their neighbours can be.
+"""Rows that the database does not let be read or written, though their neighbours can be.
 
-An UPDATE of a row fails if the row breaks a constraint that came after it (NOT VALID), or if a trigger of
-the application's forbids it; a BEFORE trigger that returns NULL suppresses it without a word.
+The expression that makes the text may raise for what a row holds. An UPDATE of a row fails if the row
+breaks a constraint that came after it (NOT VALID), or if a trigger of the application's forbids it; a
+BEFORE trigger that returns NULL suppresses it without a word.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 import psycopg
 
 # Classes of SQLSTATE that tell of the connection, of rights, of the server or of the statement itself, and
-# nothing of a row. Whatever else ends an UPDATE is the row's; so is what a trigger raises, by any code.
+# nothing of a row. Whatever else ends a statement is the row's; so is what a trigger raises, by any code.
 _NOT_OF_A_ROW = {"08", "0A", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX"}
 
 # pgvector's words for a vector that does not fit the column: the embedding has been switched meanwhile.
@@ -28,19 +29,19 @@ _SUPPRESSED = (
 
 
 class Row(Protocol):
-    """What is to be written: its key as a text, and the hash of its text."""
+    """What is to be written: its key as a text, and what a failure of it is found again by."""
 
     @property
     def key(self) -> str: ...
 
     @property
-    def hash(self) -> bytes: ...
+    def mark(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     key: str
-    hash: bytes
+    mark: bytes
     error: str
 
 
@@ -59,7 +60,7 @@ class Written:
 
 
 def suppressed(row: Row) -> Refusal:
-    return Refusal(row.key, row.hash, _SUPPRESSED)
+    return Refusal(row.key, row.mark, _SUPPRESSED)
 
 
 def write_apart(
@@ -72,10 +73,8 @@ def write_apart(
     try:
         return write(start, stop)
     except psycopg.Error as error:
-        if _is_of_a_row(error):
-            # The detail beside it has the row's values, which are nobody else's business.
-            told = error.diag.message_primary or repr(error)
-            alone = [Refusal(rows[start].key, rows[start].hash, told)]
+        if is_of_a_row(error):
+            alone = [Refusal(rows[start].key, rows[start].mark, told(error))]
         elif isinstance(error, psycopg.errors.SerializationFailure):
             # A row was moved to another partition in that moment: it has changed, as others have.
             alone = []
@@ -87,7 +86,13 @@ def write_apart(
     return write_apart(rows, start, middle, write) + write_apart(rows, middle, stop, write)
 
 
-def _is_of_a_row(error: psycopg.Error) -> bool:
+def told(error: psycopg.Error) -> str:
+    """Return what is wrong: the detail beside it has the row's values, which are nobody else's business."""
+    return error.diag.message_primary or repr(error)
+
+
+def is_of_a_row(error: psycopg.Error) -> bool:
+    """Whether it is what a row holds that ended a statement: without that row it would do."""
     if error.sqlstate is None:
         return False
     if error.diag.source_function == _RAISE:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,9 +30,9 @@ from gte_pg.declaration import (
     row_text,
 )
 from gte_pg.encoder import Encoded
-from gte_pg.sync.refusals import Row, Written, suppressed, write_apart
+from gte_pg.sync.refusals import Refusal, Row, Written, is_of_a_row, suppressed, told, write_apart
 from gte_pg.sync.settings import looking_up
-from gte_pg.sync.source import join_source, row_version, same_key, text_row
+from gte_pg.sync.source import join_source, row_mark, row_version, same_key, text_row
 
 # An application's statement that meets a row lock of the write-back waits for one such transaction: it
 # is kept to so many seconds by the number of its rows.
@@ -47,30 +47,34 @@ _FIRST_ROWS_PER_READ = 32
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text of one row as it was read, its hash then, and the version of its companion row."""
+    """The text of one row as it was read, its hash then, and the version of its companion row.
+
+    `mark` is what a failure of it is found again by.
+    """
 
     key: str
     text: str
     hash: bytes
     version: str
+    mark: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Textless:
-    """A pending row that has no text, or a companion row whose row is gone."""
+    """A pending row that has no text, or a companion row whose row is gone.
+
+    With an `error` it is one for which the expression raises, so that nobody knows its text.
+    """
 
     key: str
     version: str
-
-    @property
-    def hash(self) -> bytes:
-        """What stands for the hash of no text, where a failure is recorded."""
-        return b""
+    mark: bytes
+    error: str | None = None
 
 
 # By key, without any lock. Rows that are gone or done meanwhile are not returned.
 _READ = sql.SQL("""
-SELECT leased.key, {text}, {hash}, {version}
+SELECT leased.key, {text}, {hash}, {version}, {mark}
 FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {source}
 WHERE {pending} IS NOT NULL
 """)
@@ -144,7 +148,9 @@ class Rows:
         self._declaration = declaration = registered.declaration
         self._dense_type = vector_type(connection, declaration.storage)
         self._sparse_type = vector_type(connection, "sparsevec")
+        nothing = sql.SQL("NULL")
         self._read, self._clear = _read(declaration), _clear(registered)
+        self._read_marks = _read(declaration, text=nothing, hash=nothing)
         self._not_held = _not_held(declaration)
         self._delete_gone = _delete_gone(declaration)
         self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
@@ -161,11 +167,23 @@ class Rows:
         }
 
     def read(self, keys: list[str]) -> tuple[list[Text], list[Textless]]:
-        """Return the present texts of the pending rows among these, and those without text."""
-        with looking_up(self._connection, self._declaration):
-            rows = self._connection.execute(self._read, {"keys": keys}).fetchall()
-        texts = [Text(*row) for row in rows if row[1] is not None]
-        return texts, [Textless(key, version) for key, text, _, version in rows if text is None]
+        """Return the present texts of the pending rows among these, and those without text.
+
+        A row for which the expression raises is one of the latter, and its neighbours are read.
+        """
+        try:
+            return self._read_rows(self._read, keys)
+        except psycopg.Error as error:
+            if self._declaration.expression is None or not is_of_a_row(error):
+                raise
+            if len(keys) == 1:
+                _, unreadable = self._read_rows(self._read_marks, keys)
+                wrong = f"its text cannot be made: {told(error)}"
+                return [], [replace(row, error=wrong) for row in unreadable]
+        middle = len(keys) // 2
+        texts, textless = self.read(keys[:middle])
+        more_texts, more_textless = self.read(keys[middle:])
+        return texts + more_texts, textless + more_textless
 
     def read_in_parts(self, keys: list[str]) -> Iterator[tuple[list[Text], list[Textless]]]:
         """Read them as `read` does, so many at a time as have a few megabytes of text.
@@ -193,10 +211,18 @@ class Rows:
         return [text for text in texts if text.key in free]
 
     def clear(self, textless: list[Textless]) -> Written:
-        """Take rows without text off the work list, and delete companion rows whose row is gone."""
-        if not textless:
-            return Written(0, [])
-        return write_apart(textless, 0, len(textless), partial(self._clear_rows, textless))
+        """Take rows without text off the work list, and delete companion rows whose row is gone.
+
+        Those whose text nobody knows are refused.
+        """
+        refused = [
+            Refusal(row.key, row.mark, row.error) for row in textless if row.error is not None
+        ]
+        empty = [row for row in textless if row.error is None]
+        cleared = Written(0, refused)
+        if empty:
+            cleared += write_apart(empty, 0, len(empty), partial(self._clear_rows, empty))
+        return cleared
 
     def write(self, texts: list[Text], encoded: Encoded) -> Written:
         """Store the vectors of `texts` in short transactions."""
@@ -217,6 +243,21 @@ class Rows:
         self._rows_per_transaction = max(
             _FEWEST_ROWS_PER_TRANSACTION, min(paced, _MOST_ROWS_PER_TRANSACTION)
         )
+
+    def _read_rows(
+        self, statement: sql.Composed, keys: list[str]
+    ) -> tuple[list[Text], list[Textless]]:
+        with looking_up(self._connection, self._declaration):
+            rows = self._connection.execute(statement, {"keys": keys}).fetchall()
+        texts: list[Text] = []
+        textless: list[Textless] = []
+        for key, text, text_hash, version, other_mark in rows:
+            mark = (text_hash or b"") if other_mark is None else other_mark
+            if text is None:
+                textless.append(Textless(key, version, mark))
+            else:
+                texts.append(Text(key, text, text_hash, version, mark))
+        return texts, textless
 
     def _clear_rows(self, textless: list[Textless], start: int, stop: int) -> Written:
         values = {
@@ -267,13 +308,13 @@ def _common(declaration: Declaration) -> dict[str, sql.Composable]:
     }
 
 
-def _read(declaration: Declaration) -> sql.Composed:
-    return fill(
-        _READ,
-        **_common(declaration),
-        text=row_text(declaration, text_row(declaration)),
-        join=key_join(declaration, "d", sql.Identifier("leased", "key")),
-    )
+def _read(declaration: Declaration, **others: sql.Composable) -> sql.Composed:
+    row = text_row(declaration)
+    # The hash of a text is its mark, and not computed twice.
+    mark = row_mark(declaration, row) if declaration.expression else sql.SQL("NULL::bytea")
+    terms = _common(declaration) | {"text": row_text(declaration, row), "mark": mark} | others
+    join = key_join(declaration, "d", sql.Identifier("leased", "key"))
+    return fill(_READ, **terms, join=join)
 
 
 def _not_held(declaration: Declaration) -> sql.Composed:

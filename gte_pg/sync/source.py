@@ -45,13 +45,25 @@ def row_version(declaration: Declaration) -> sql.Composable:
     )
 
 
-def source_hash(declaration: Declaration) -> sql.Composable:
-    """Return the hash of the present text of `d`, without a join; empty where there is no text."""
-    found: sql.Composable = row_hash(declaration, "d")
-    if declaration.companion is not None:
-        found = _SAME_ROW.format(
-            value=row_hash(declaration, "s"),
-            relation=declaration.relation,
-            same_key=same_key(declaration),
-        )
+def row_mark(declaration: Declaration, row: str) -> sql.Composable:
+    """Return what a failure of `row` is found again by, as long as its text is the same.
+
+    That is the hash of the text, empty where there is none. An expression may raise: what tells the
+    versions of the row apart can be had of every row.
+    """
+    if declaration.expression is None:
+        return sql.SQL("coalesce({}, '')").format(row_hash(declaration, row))
+    version = sql.Identifier(row, "xmin")
+    return sql.SQL("coalesce(convert_to({}::text, 'UTF8'), '')").format(version)
+
+
+def mark(declaration: Declaration) -> sql.Composable:
+    """Return the mark of `d`, without a join."""
+    if declaration.companion is None:
+        return row_mark(declaration, "d")
+    found = _SAME_ROW.format(
+        value=row_mark(declaration, "s"),
+        relation=declaration.relation,
+        same_key=same_key(declaration),
+    )
     return sql.SQL("coalesce({}, '')").format(found)

@@ -13,7 +13,7 @@ from gte_pg.declaration import key_join
 from gte_pg.sync.copy_keys import is_copied
 from gte_pg.sync.planned_rows import planned_rows
 from gte_pg.sync.settings import lock_in_order
-from gte_pg.sync.source import source_hash
+from gte_pg.sync.source import mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ WITH due AS (
 ), failed AS (
     SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
     FROM gte.failure AS f JOIN {vectors} AS d ON {join}
-    WHERE f.embedding = %(embedding)s AND {pending} IS NOT NULL AND f.hash = {hash}
+    WHERE f.embedding = %(embedding)s AND {pending} IS NOT NULL AND f.hash = {mark}
 ), speed AS (
     -- From the first minute in which there was something to do.
     SELECT coalesce(sum(rows) / extract(epoch FROM now() - min(minute)), 0)::float8 AS rate
@@ -97,7 +97,7 @@ def status(connection: Connection, registered: Registered) -> Status:
             **names,
             counted=counted.format(**names, planned=sql.Literal(planned)),
             join=key_join(declaration, "d", sql.Identifier("f", "key")),
-            hash=source_hash(declaration),
+            mark=mark(declaration),
         )
         row = connection.execute(statement, {"embedding": registered.id}).fetchone()
         assert row is not None

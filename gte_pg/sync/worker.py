@@ -176,7 +176,7 @@ class Worker:
     def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             died = "every worker that tried to encode this row died"
-            return [], [_Failure(text.key, text.hash, died, retry=False) for text in texts]
+            return [], [_Failure(text.key, text.mark, died, retry=False) for text in texts]
         with self._at_turn(batch) as may_encode:
             return _encode(self._encoder, self._registered, texts if may_encode else [])
 
@@ -201,7 +201,7 @@ class Worker:
                     self._connection,
                     self._registered,
                     key=failure.key,
-                    text_hash=failure.hash,
+                    mark=failure.mark,
                     error=failure.error,
                     retry=failure.retry,
                 )
@@ -219,7 +219,7 @@ class _Success:
 @dataclass(frozen=True, slots=True)
 class _Failure:
     key: str
-    hash: bytes
+    mark: bytes
     error: str
     retry: bool
 
@@ -227,7 +227,7 @@ class _Failure:
 def _refused(written: Written) -> list[_Failure]:
     for refusal in written.refusals:
         logger.warning("row %s cannot be written: %s", refusal.key, refusal.error)
-    return [_Failure(one.key, one.hash, one.error, retry=True) for one in written.refusals]
+    return [_Failure(one.key, one.mark, one.error, retry=True) for one in written.refusals]
 
 
 def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
@@ -265,7 +265,7 @@ def _encode(
             message = str(error) if isinstance(error, GtePgError) else repr(error)
             logger.warning("row %s cannot be encoded: %s", texts[0].key, message)
             retry = not isinstance(error, EncodingError)
-            return [], [_Failure(texts[0].key, texts[0].hash, message, retry=retry)]
+            return [], [_Failure(texts[0].key, texts[0].mark, message, retry=retry)]
         middle = len(texts) // 2
         first, first_failed = _encode(encoder, registered, texts[:middle])
         second, second_failed = _encode(encoder, registered, texts[middle:])
