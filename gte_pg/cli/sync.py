@@ -16,7 +16,15 @@ from gte_pg.cli.progress import show
 from gte_pg.database import Connection, Registered, connect, late_triggers, load_all
 from gte_pg.declaration import TRIGGER_PREFIX
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import Limit, Team, count_broken, missing_triggers, sync_once, worker_statements
+from gte_pg.sync import (
+    Limit,
+    Team,
+    Unguarded,
+    count_broken,
+    missing_triggers,
+    sync_once,
+    worker_statements,
+)
 from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
 
@@ -106,6 +114,7 @@ def _watch(team: Team, table: str | None) -> None:
 
 def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
     left = 0
+    unguarded = Unguarded()
     problems: list[DatabaseError] = []
     with connect(team.dsn) as connection:
         embeddings = load_all(connection, table, problems=problems)
@@ -116,6 +125,7 @@ def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
         with connect(team.dsn) as connection:
             if repair:
                 click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
+            unguarded.tell(connection, registered)
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)
             ).left

@@ -9,6 +9,7 @@ from gte_pg.sync.statements import worker_statements
 from gte_pg.sync.status import Status, clock, status
 from gte_pg.sync.sync import Progress, sync_once, watch
 from gte_pg.sync.team import Limit, Team
+from gte_pg.sync.unguarded import Unguarded
 from gte_pg.sync.wait import wait_until_synced
 from gte_pg.sync.worker import Round, Worker
 
@@ -19,6 +20,7 @@ __all__ = [
     "Round",
     "Status",
     "Team",
+    "Unguarded",
     "Worker",
     "clock",
     "count_broken",

@@ -30,6 +30,7 @@ from gte_pg.sync.indexes import (
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from gte_pg.sync.status import clock, count_pending, status
 from gte_pg.sync.team import Team
+from gte_pg.sync.unguarded import Unguarded
 
 logger = logging.getLogger(__name__)
 
@@ -100,12 +101,21 @@ def watch(
     """Keep these embeddings encoded until the team's `stop` is set; yields when one is drained.
 
     Those that are added later are found. A lost connection is opened again, for ever, and a model
-    whose files or whose memory are missing is tried again: no row is blamed for any of it.
+    whose files or whose memory are missing is tried again: no row is blamed for any of it. Logs which of
+    them lack triggers.
     """
+    unguarded = Unguarded()
+
+    def looked_at(connection: Connection) -> list[Registered]:
+        found = embeddings(connection)
+        for registered in found:
+            unguarded.tell(connection, registered)
+        return found
+
     counts: dict[Registered, Progress] = {}
     not_before: dict[Registered, float] = {}
     unseen: Counter[Registered] = Counter()  # rows encoded since search was last seen to
-    for registered, done in team.watch(embeddings):
+    for registered, done in team.watch(looked_at):
         so_far = counts.get(registered, Progress("encoding", 0))
         if done is not None:
             counts[registered] = replace(

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, Registered, connect
+from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.declaration import Layout, trigger_names
 from gte_pg.errors import DeclarationError
-from gte_pg.sync import count_broken, missing_triggers, repair, status
+from gte_pg.sync import Team, count_broken, missing_triggers, repair, status, watch
 from tests.tables import ARTICLES, add_embedding, drain
 
 
@@ -255,3 +255,29 @@ def test_a_check_may_take_longer_than_other_statements(
             thread.join(timeout=0.7)
         thread.join()
     assert counted == [0]
+
+
+def test_a_sync_without_triggers_says_so(
+    dsn: str, connection: Connection, articles: Registered, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection.execute("ALTER TABLE articles DROP COLUMN title CASCADE")
+    connection.execute("ALTER TABLE articles ADD title text")
+    connection.execute("INSERT INTO articles (id, title) VALUES (11, 'fresh')")
+
+    missing = missing_triggers(connection, articles)
+
+    def told() -> list[bool]:
+        found = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return ["--repair" in one and all(name in one for name in missing) for one in found]
+
+    assert CliRunner().invoke(main, ["sync", "--dsn", dsn]).exit_code == 0
+    assert told() == [True]
+    connection.execute("INSERT INTO articles (id, title) VALUES (12, 'fresh')")
+    stop = threading.Event()
+    for _, progress in watch(Team(dsn, stop), load_all):
+        if progress.encoded:
+            stop.set()
+    assert told() == [True], "by one of its workers"
+    assert CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn]).exit_code == 0
+    assert told() == []

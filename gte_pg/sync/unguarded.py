@@ -1,0 +1,43 @@
+"""Embeddings without their triggers are encoded like others, and told of: changes pass them by unseen.
+
+Somebody has dropped a source column with CASCADE, which takes triggers along, or has disabled them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from gte_pg.database import Connection, Registered
+from gte_pg.sync.check import missing_triggers
+
+logger = logging.getLogger(__name__)
+
+_AGAIN_SECONDS = 60
+
+
+class Unguarded:
+    """Logs which embeddings lack triggers, each once a minute at most, whichever thread asks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._not_before: dict[int, float] = {}
+
+    def tell(self, connection: Connection, registered: Registered) -> None:
+        """Log a warning if triggers of this embedding are missing or disabled: a query of the catalog."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._not_before.get(registered.id, now):
+                return
+            self._not_before[registered.id] = now + _AGAIN_SECONDS
+        missing = missing_triggers(connection, registered)
+        if missing:
+            written = registered.declaration.written
+            logger.warning(
+                "%s: triggers are missing or disabled (%s): what is written may keep the vector of a "
+                "former text. Make them anew: gte-pg sync --repair --table %s",
+                written,
+                ", ".join(missing),
+                written,
+            )
