@@ -3,21 +3,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 import click
+import sqlalchemy as sa
+from psycopg import sql
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
+    Registered,
     check_key,
     check_source_text,
     connect,
     engine,
     find_table,
     load,
+    load_all,
+    lock_unchanged,
+    plain_connection,
     postgres_version,
 )
 from gte_pg.declaration import Declaration, OnChange, named_columns
 from gte_pg.errors import DatabaseError
-from gte_pg.install import alter_statements
+from gte_pg.install import alter_statements, altered_along, next_name
 
 
 @click.command()
@@ -54,7 +60,8 @@ def alter(
     """Change what is encoded of TABLE's rows, or how, where the model stays.
 
     Rows whose text is still the same keep their vectors; the others are pending then: run gte-pg sync.
-    Also after a source column was renamed.
+    Also after a source column was renamed. While a switch to another model is under way, NAME_next is
+    altered along.
     """
     texts = (bool(sources), template is not None, expression is not None).count(True)
     if texts > 1:
@@ -63,11 +70,13 @@ def alter(
         raise click.UsageError("say what to change: --source, --template, --expression, …")
     with connect(dsn) as connection:
         found = find_table(connection, table)
-        present = load(connection, table, name, broken=True).declaration
-        check_key(connection, found, present)
+        present = load(connection, table, name, broken=True)
+        check_key(connection, found, present.declaration)
         if texts:
             source = found.resolve_sources(sources or named_columns(template, expression))
-            wanted = replace(present, source=source, template=template, expression=expression)
+            wanted = replace(
+                present.declaration, source=source, template=template, expression=expression
+            )
         else:
             # One that is broken says so.
             wanted = load(connection, table, name).declaration
@@ -79,17 +88,29 @@ def alter(
 
 
 def _alter(
-    dsn: str, table: str, present: Declaration, wanted: Declaration, *, print_sql: bool
+    dsn: str, table: str, present: Registered, wanted: Declaration, *, print_sql: bool
 ) -> None:
-    if wanted == present:
-        raise DatabaseError(f"the embedding {present.name!r} of {table} is that already")
+    if wanted == present.declaration:
+        raise DatabaseError(f"the embedding {wanted.name!r} of {table} is that already")
     with engine(dsn).connect() as connection:
         check_source_text(connection, wanted)
-    change_schema(
-        dsn,
-        table,
-        lambda database: alter_statements(present, wanted, postgres=postgres_version(database)),
-        print_sql=print_sql,
-    )
+
+    def statements(database: sa.Connection) -> list[sql.Composed]:
+        changes = [(present.declaration, wanted)]
+        plain = plain_connection(database)
+        for one in load_all(plain, table, broken=True):
+            if one.declaration.name == next_name(wanted.name):
+                lock_unchanged(plain, [one])
+                along = altered_along(present.declaration, wanted, one.declaration)
+                changes.append((one.declaration, along))
+        postgres = postgres_version(database)
+        return [
+            statement
+            for before, after in changes
+            if after != before
+            for statement in alter_statements(before, after, postgres=postgres)
+        ]
+
+    change_schema(dsn, table, statements, present=[present], print_sql=print_sql)
     if not print_sql:
         click.echo(f"the embedding {wanted.name} of {table} is altered; now: gte-pg sync", err=True)

@@ -16,7 +16,13 @@ from gte_pg.install import remove_statements
 def remove(table: str, name: str | None, print_sql: bool, dsn: str) -> None:
     """Take an embedding off TABLE: its vectors, indexes and triggers."""
     with connect(dsn) as connection:
-        declaration = load(connection, table, name, broken=True).declaration
-    change_schema(dsn, table, lambda _database: remove_statements(declaration), print_sql=print_sql)
+        present = load(connection, table, name, broken=True)
+    change_schema(
+        dsn,
+        table,
+        lambda _database: remove_statements(present.declaration),
+        present=[present],
+        print_sql=print_sql,
+    )
     if not print_sql:
-        click.echo(f"{table} no longer has the embedding {declaration.name}", err=True)
+        click.echo(f"{table} no longer has the embedding {present.declaration.name}", err=True)

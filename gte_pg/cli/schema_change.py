@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 from psycopg import sql
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from gte_pg.cli.print_sql import print_statements
-from gte_pg.database import engine, run
+from gte_pg.database import Registered, engine, lock_unchanged, plain_connection, run
 from gte_pg.errors import DatabaseError
 
 # ALTER TABLE waits for every transaction that uses the table, and everybody else waits behind it: it
@@ -26,11 +26,13 @@ def change_schema(
     table: str,
     statements: Callable[[Connection], Iterable[sql.Composable]],
     *,
+    present: Sequence[Registered] = (),
     print_sql: bool = False,
 ) -> None:
     """Run what `statements` gives, in one transaction; tries for some ten seconds to get its locks.
 
-    With `print_sql` it only prints them. Raises DatabaseError if others use the table all the while.
+    With `print_sql` it only prints them. Raises DatabaseError if others use the table all the while, or if
+    an embedding of `present`, of which the statements were made, has changed since it was read.
     """
     if print_sql:
         with engine(dsn).connect() as connection:
@@ -40,6 +42,7 @@ def change_schema(
         try:
             with engine(dsn).begin() as transaction:
                 run(transaction, _PATIENCE)
+                lock_unchanged(plain_connection(transaction), present)
                 for statement in statements(transaction):
                     run(transaction, statement)
         except OperationalError as error:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import signal
-import threading
 import time
 
 import click
@@ -12,6 +10,7 @@ from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.progress import show
 from gte_pg.cli.schema_change import change_schema
+from gte_pg.cli.stopping import told_to_stop
 from gte_pg.database import (
     Connection,
     Registered,
@@ -29,6 +28,7 @@ from gte_pg.install import (
     count_lost,
     exchange_statements,
     next_name,
+    not_kept,
     previous_name,
 )
 from gte_pg.models import ModelIdentity, Precision, identify
@@ -89,12 +89,12 @@ def switch(
     if back == (model is not None):
         raise click.UsageError("say either --model MODEL, or --back")
     with connect(dsn) as connection:
-        present = load(connection, table, name).declaration
+        present = load(connection, table, name)
         former = _find(connection, table, previous_name(name))
         if model is None:
             if former is None:
                 raise DatabaseError(f"the table {table} has no {previous_name(name)} to go back to")
-            _exchange(dsn, present, next_name(name), former.declaration, print_sql=print_sql)
+            _exchange(dsn, present, next_name(name), former, print_sql=print_sql)
             return
         if former is not None:
             raise DatabaseError(
@@ -102,18 +102,15 @@ def switch(
                 f"longer need the way back: gte-pg remove {table} --name {previous_name(name)}"
             )
         identity = identify(model, precision=precision)
-        coming = _next(find_table(connection, table), present, identity, dimensions)
-        there = _find(connection, table, coming.name)
-        if there is not None and there.declaration.generation != coming.generation:
-            raise DatabaseError(
-                f"the table {table} has {coming.name} for {there.declaration.generation} already; "
-                f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
-            )
-    if there is None:
-        _add(dsn, coming, print_sql=print_sql)
+        wanted = _next(find_table(connection, table), present.declaration, identity, dimensions)
+        coming = _find(connection, table, wanted.name)
+    if coming is None:
+        coming = _add(dsn, present, wanted, print_sql=print_sql)
+    else:
+        _check_goes_on(table, present.declaration, coming.declaration, wanted.generation)
     if not print_sql:
-        _fill(dsn, present, coming)
-        _verify(dsn, coming, least_recall)
+        _fill(dsn, present.declaration, coming)
+        _verify(dsn, coming.declaration, least_recall)
     _exchange(dsn, present, previous_name(name), coming, print_sql=print_sql)
 
 
@@ -141,21 +138,44 @@ def _next(
     return coming
 
 
-def _add(dsn: str, coming: Declaration, *, print_sql: bool) -> None:
+def _check_goes_on(table: str, present: Declaration, coming: Declaration, generation: str) -> None:
+    """Raise DatabaseError unless the embedding that is there already is the one that is to take over."""
+    if coming.generation != generation:
+        raise DatabaseError(
+            f"the table {table} has {coming.name} for {coming.generation} already; "
+            f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
+        )
+    different = not_kept(present, coming)
+    if different:
+        raise DatabaseError(
+            f"the table {table} has {coming.name} already, and it is not like {present.name}: a switch "
+            f"would change {', '.join(different)} too. Give it up, and begin anew: "
+            f"gte-pg remove {table} --name {coming.name}"
+        )
+
+
+def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool) -> Registered:
     def statements(database: sa.Connection) -> list[sql.Composed]:
-        return add_statements(coming, postgres=postgres_version(database), standby=True)
+        return add_statements(wanted, postgres=postgres_version(database), standby=True)
 
-    change_schema(dsn, coming.written, statements, print_sql=print_sql)
-
-
-def _fill(dsn: str, present: Declaration, coming: Declaration) -> None:
-    """Encode every row that has a vector now; rows that are written meanwhile are never all done."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    team = Team(dsn, stop)
+    change_schema(dsn, wanted.written, statements, present=[present], print_sql=print_sql)
+    if print_sql:
+        return Registered(0, wanted, standby=True)  # as it would be
     with connect(dsn) as connection:
-        registered = load(connection, coming.relation.as_string(), coming.name)
+        return load(connection, wanted.relation.as_string(), wanted.name)
+
+
+def _fill(dsn: str, present: Declaration, coming: Registered) -> None:
+    """Encode every row that has a vector now; rows that are written meanwhile are never all done."""
+    with told_to_stop() as stop:
+        _encode(Team(dsn, stop), present, coming)
+    if stop.is_set():
+        raise click.ClickException(f"stopped; {_GOES_ON}")
+
+
+def _encode(team: Team, present: Declaration, registered: Registered) -> None:
+    dsn, stop, coming = team.dsn, team.stop, registered.declaration
+    with connect(dsn) as connection:
         begun = clock(connection)
         show(f"{coming.written}: {coming.name}", sync_once(connection, registered, team))
     until = time.monotonic() + _PATIENCE
@@ -174,7 +194,6 @@ def _fill(dsn: str, present: Declaration, coming: Declaration) -> None:
                 )
             stop.wait(_PAUSE if lost else _PAUSE_FOR_INDEX)
             list(sync_once(connection, registered, team))
-    raise click.ClickException(f"stopped; {_GOES_ON}")
 
 
 def _verify(dsn: str, coming: Declaration, least_recall: float) -> None:
@@ -194,18 +213,17 @@ def _verify(dsn: str, coming: Declaration, least_recall: float) -> None:
 
 
 def _exchange(
-    dsn: str, leaving: Declaration, leaving_name: str, coming: Declaration, *, print_sql: bool
+    dsn: str, leaving: Registered, leaving_name: str, coming: Registered, *, print_sql: bool
 ) -> None:
-    def statements(database: sa.Connection) -> list[sql.Composed]:
-        return exchange_statements(
-            leaving, leaving_name, coming, postgres=postgres_version(database)
-        )
+    former, new = leaving.declaration, coming.declaration
 
-    change_schema(dsn, leaving.written, statements, print_sql=print_sql)
+    def statements(database: sa.Connection) -> list[sql.Composed]:
+        return exchange_statements(former, leaving_name, new, postgres=postgres_version(database))
+
+    change_schema(dsn, former.written, statements, present=[leaving, coming], print_sql=print_sql)
     if not print_sql:
         click.echo(
-            f"{leaving.written}: {leaving.name} is {coming.generation} now; the former is "
-            f"{leaving_name}",
+            f"{former.written}: {former.name} is {new.generation} now; the former is {leaving_name}",
             err=True,
         )
 

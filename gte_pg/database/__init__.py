@@ -27,6 +27,7 @@ from gte_pg.database.schema import ensure_schema
 from gte_pg.database.source_text import check_source_text
 from gte_pg.database.statements import ask, fill, plain_connection, postgres_version, run
 from gte_pg.database.table import Table, find_table, in_current_schema
+from gte_pg.database.unchanged import lock_unchanged
 
 __all__ = [
     "Connection",
@@ -50,6 +51,7 @@ __all__ = [
     "late_triggers",
     "load",
     "load_all",
+    "lock_unchanged",
     "plain_connection",
     "postgres_version",
     "register",

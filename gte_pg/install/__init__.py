@@ -11,11 +11,19 @@ from gte_pg.install.install import (
     remove_statements,
 )
 from gte_pg.install.prepare import prepare_database
-from gte_pg.install.switch import count_lost, exchange_statements, next_name, previous_name
+from gte_pg.install.switch import (
+    altered_along,
+    count_lost,
+    exchange_statements,
+    next_name,
+    not_kept,
+    previous_name,
+)
 
 __all__ = [
     "add_statements",
     "alter_statements",
+    "altered_along",
     "attach_statements",
     "count_lost",
     "create_indexes",
@@ -23,6 +31,7 @@ __all__ = [
     "exchange_statements",
     "is_alterable",
     "next_name",
+    "not_kept",
     "prepare_database",
     "previous_name",
     "remove_statements",

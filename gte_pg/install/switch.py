@@ -33,6 +33,32 @@ def previous_name(name: str) -> str:
     return f"{name}_previous"
 
 
+# What a switch leaves as it is. How much of a vector the dense index holds is a matter of the model's.
+_KEPT = ("source", "template", "expression", "on_change", "storage", "layout")
+
+
+def not_kept(present: Declaration, coming: Declaration) -> list[str]:
+    """Return in what the embedding that is to take the place of `present` must be like it, and is not."""
+    return [what for what in _KEPT if getattr(coming, what) != getattr(present, what)]
+
+
+def altered_along(present: Declaration, wanted: Declaration, coming: Declaration) -> Declaration:
+    """Return what becomes of the embedding that is to take the place of `present`, which is altered."""
+    index_dimensions = coming.index_dimensions
+    if wanted.index_dimensions != present.index_dimensions:
+        index_dimensions = wanted.index_dimensions and min(
+            wanted.index_dimensions, coming.dimensions
+        )
+    return replace(
+        coming,
+        source=wanted.source,
+        template=wanted.template,
+        expression=wanted.expression,
+        on_change=wanted.on_change,
+        index_dimensions=index_dimensions,
+    )
+
+
 # A row that is pending in both, because it is new or because neither model takes it, loses nothing.
 _LOST = sql.SQL("""
 SELECT count(*) FROM {coming} AS c
