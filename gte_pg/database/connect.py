@@ -79,9 +79,14 @@ def find_vector_types(connection: Connection) -> None:
 
 
 def engine(dsn: str) -> sqlalchemy.Engine:
-    """Return an engine that opens one connection at a time to `dsn`, for schema changes."""
+    """Return an engine that opens one connection at a time to `dsn`, for schema changes.
+
+    Its transactions are READ COMMITTED whatever the database's default is: a snapshot from before a
+    table was locked would lack what was written while the lock was waited for.
+    """
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(dsn, application_name="gte-pg", client_encoding=_ENCODING),
         poolclass=sqlalchemy.NullPool,
+        isolation_level="READ COMMITTED",
     )

@@ -8,29 +8,47 @@ from psycopg import sql
 
 from gte_pg.database import change
 from gte_pg.declaration import (
+    WRITE_BACK_SETTING,
     Declaration,
     create_capture,
     drop_capture,
+    key_text,
     row_hash,
     row_is_empty,
 )
+from gte_pg.declaration.trigger import function_body
 from gte_pg.install.prepare import store_statements
+from gte_pg.sync.source import same_key, text_row
 
-# The triggers do the rest: they take the vector away, or leave a row without text alone.
-_MARK_ROWS = sql.SQL("""\
-UPDATE {vectors} AS d SET {clear}{pending} = now()
-WHERE {changed}""")
-
-_MARK_COMPANION = sql.SQL("""\
-UPDATE {vectors} AS d
-SET {clear}{pending} = CASE WHEN NOT {empty} THEN now() END, {version} = d.{version} + 1
-FROM {relation} AS s
-WHERE {same_key} AND ({changed})""")
+# Rows that a policy hides are an error, and so are those whose UPDATE a trigger of the application
+# suppresses: they would keep the vector of their former text. What its triggers do to other columns is
+# undone, as when a vector is written back. A migration goes on in this transaction, as it was.
+_MARK = sql.SQL("""\
+DECLARE
+    policies text := current_setting('row_security');
+    suppressed text;
+BEGIN
+    PERFORM set_config('row_security', 'off', true), set_config({write_back}, {name}, true);
+    WITH changed AS MATERIALIZED (
+        SELECT d.tableoid AS part, d.ctid AS place, {key} AS key, {empty} AS empty
+        FROM {rows} WHERE {changed}
+    ), marked AS (
+        UPDATE {vectors} AS d SET {assignments} FROM changed AS c
+        WHERE d.tableoid = c.part AND d.ctid = c.place
+        RETURNING c.key
+    )
+    SELECT key INTO suppressed FROM (SELECT key FROM changed EXCEPT SELECT key FROM marked) AS missed;
+    IF FOUND THEN
+        RAISE EXCEPTION {problem}, suppressed
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = {hint};
+    END IF;
+    PERFORM set_config('row_security', policies, true), set_config({write_back}, '', true);
+END""")
 
 # A row that is pending already may still have the vector of a former text, where such were kept.
 _CHANGED = sql.SQL(
-    "CASE WHEN d.{pending} IS NULL THEN {hash} IS DISTINCT FROM d.{stored} "
-    "ELSE {empty} OR NOT {keeps} AND d.{stored} IS NOT NULL END"
+    "CASE WHEN {pending} IS NULL THEN {hash} IS DISTINCT FROM {stored} "
+    "ELSE {empty} OR NOT {keeps} AND {stored} IS NOT NULL END"
 )
 
 
@@ -68,36 +86,58 @@ def _is_other_index(present: Declaration, wanted: Declaration) -> bool:
 
 
 def _mark(declaration: Declaration) -> sql.Composed:
-    companion = declaration.companion is not None
-    row = "s" if companion else "d"
+    row = text_row(declaration)
     keeps = declaration.on_change == "keep"
-    cleared = declaration.vector_columns if companion else (declaration.hash_column,)
-    value = sql.SQL("CASE WHEN NOT {} THEN d.{} END" if companion and keeps else "NULL")
-    clear = [
-        sql.SQL("{} = {}, ").format(
-            sql.Identifier(name),
-            value.format(row_is_empty(declaration, row), sql.Identifier(name)),
+    rows: sql.Composable = sql.SQL("{} AS d").format(declaration.vectors)
+    if declaration.companion is not None:
+        rows = sql.SQL("{} JOIN {} AS s ON {}").format(
+            rows, declaration.relation, same_key(declaration)
         )
-        for name in cleared
-    ]
-    terms = {
-        "pending": sql.Identifier(declaration.pending_column),
-        "empty": row_is_empty(declaration, row),
-    }
-    return (_MARK_COMPANION if companion else _MARK_ROWS).format(
+    empty = row_is_empty(declaration, row)
+    changed = _CHANGED.format(
+        pending=sql.Identifier("d", declaration.pending_column),
+        empty=empty,
+        hash=row_hash(declaration, row),
+        stored=sql.Identifier("d", declaration.hash_column),
+        keeps=sql.Literal(keeps),
+    )
+    vectors = declaration.vectors.as_string()
+    body = _MARK.format(
+        write_back=sql.Literal(WRITE_BACK_SETTING),
+        name=sql.Literal(declaration.name),
+        key=key_text(declaration, "d"),
+        empty=empty,
+        rows=rows,
+        changed=changed,
         vectors=declaration.vectors,
-        relation=declaration.relation,
-        clear=sql.SQL("").join(clear if companion or not keeps else ()),
-        version=sql.Identifier(declaration.version_column),
-        changed=_CHANGED.format(
-            **terms,
-            hash=row_hash(declaration, row),
-            stored=sql.Identifier(declaration.hash_column),
-            keeps=sql.Literal(keeps),
+        assignments=_assignments(declaration),
+        problem=sql.Literal(
+            f"the row with the key % of {vectors.replace('%', '%%')} cannot be marked as pending: "
+            "a trigger suppresses its UPDATE"
         ),
-        same_key=sql.SQL(" AND ").join(
-            sql.SQL("d.{0} = s.{0}").format(sql.Identifier(column.name))
-            for column in declaration.key
+        hint=sql.Literal(
+            f"Nothing is altered. Disable the trigger (ALTER TABLE {vectors} DISABLE TRIGGER …), alter "
+            "again, and enable it."
         ),
-        **terms,
+    )
+    return sql.SQL("DO {}").format(function_body(body))
+
+
+def _assignments(declaration: Declaration) -> sql.Composed:
+    """Return what marks a row as pending; the triggers do the rest, where they are on that row."""
+    keeps = declaration.on_change == "keep"
+    values: list[tuple[str, str]]
+    if declaration.companion is None:
+        values = [(declaration.pending_column, "now()")]
+        if not keeps:
+            values.append((declaration.hash_column, "NULL"))
+    else:
+        kept = "CASE WHEN NOT c.empty THEN d.{column} END" if keeps else "NULL"
+        values = [
+            (declaration.pending_column, "CASE WHEN NOT c.empty THEN now() END"),
+            (declaration.version_column, "d.{column} + 1"),
+            *((name, kept) for name in declaration.vector_columns),
+        ]
+    return sql.SQL(", ").join(
+        sql.SQL("{column} = " + value).format(column=sql.Identifier(name)) for name, value in values
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +14,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, connect, load, load_all
 from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
+from gte_pg.install import alter_statements
 from gte_pg.sync import Worker, count_broken, missing_triggers
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain
 
@@ -99,6 +103,61 @@ def test_a_worker_that_has_read_another_text_writes_nothing(
         assert count_broken(filled, load(filled, "articles")) == 0
     drain(filled, load(filled, "articles"))
     assert states(filled) == (3, 0)
+
+
+_LOCKED = """
+CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF OLD.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END';
+CREATE TRIGGER leave BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION leave()
+"""
+
+
+@pytest.mark.parametrize("layout", ["columns"])
+def test_a_row_whose_update_is_suppressed_keeps_no_former_vector(
+    dsn: str, filled: Connection
+) -> None:
+    filled.execute(_LOCKED)
+    alter = ("alter", "articles", "--expression", "{title} || '!'")
+    gte_pg(dsn, *alter, fails="the row with the key 2 of")
+    assert load(filled, "articles").declaration.source == ("title", "body")
+    assert states(filled) == (3, 0)
+    filled.execute("ALTER TABLE articles DISABLE TRIGGER leave")
+    gte_pg(dsn, *alter)
+    assert states(filled) == (0, 2)
+
+
+def test_no_other_column_changes(dsn: str, filled: Connection) -> None:
+    filled.execute("""
+        CREATE FUNCTION count_likes() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN NEW.likes := OLD.likes + 1; RETURN NEW; END';
+        CREATE TRIGGER count_likes BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION count_likes()
+    """)
+    likes = "SELECT sum(likes) FROM articles"
+    gte_pg(dsn, "alter", "articles", "--source", "body")
+    assert (filled.execute(likes).fetchone(), states(filled)) == ((0,), (1, 1))
+    printed = gte_pg(dsn, "alter", "articles", "--source", "title", "--print-sql")
+    # A migration may go on in the same transaction.
+    filled.execute(printed.replace("COMMIT;", "UPDATE articles SET title = 'x'; COMMIT;").encode())
+    assert filled.execute(likes).fetchone() == (4,)
+
+
+def test_rows_that_a_policy_hides_are_not_passed_over(filled: Connection) -> None:
+    present = load(filled, "articles").declaration
+    *_, mark = alter_statements(present, replace(present, source=("body",)), postgres=18)
+    owner = f"gte_pg_test_owner_{os.getpid()}"
+    filled.execute(f"CREATE ROLE {owner}".encode())
+    try:
+        for table in {"articles", present.vectors.as_string()}:
+            filled.execute(f"ALTER TABLE {table} OWNER TO {owner}".encode())
+        filled.execute("ALTER TABLE articles ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        filled.execute(f"SET ROLE {owner}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            filled.execute(mark)
+    finally:
+        filled.execute("RESET ROLE")
+        filled.execute(f"REASSIGN OWNED BY {owner} TO current_user".encode())
+        filled.execute(f"DROP OWNED BY {owner}".encode())
+        filled.execute(f"DROP ROLE {owner}".encode())
 
 
 def test_a_renamed_source_column(dsn: str, filled: Connection) -> None:

@@ -1,10 +1,12 @@
-"""A database whose transactions are stricter by default: not those of the workers."""
+"""A database whose transactions are stricter by default: not those of the workers, nor of alter."""
 
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 from psycopg import sql
 
+from gte_pg.cli import main
 from gte_pg.database import Connection, connect
 from gte_pg.declaration import Layout
 from gte_pg.sync import count_broken
@@ -44,3 +46,5 @@ def test_a_write_back_is_read_committed(
         done = drain(own, registered)
         assert (done.encoded, done.left) == (2, 0)
         assert count_broken(own, registered) == 0
+        altered = CliRunner().invoke(main, ["alter", "articles", "--source", "body", "--dsn", dsn])
+        assert altered.exit_code == 0, altered.output
