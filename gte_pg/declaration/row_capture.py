@@ -2,9 +2,9 @@
 
 One function mends it: vectors that are not the text's are emptied and the row is marked `pending`.
 Nobody can store a stale vector: not a slow worker, not an application that writes its own, not a
-copied row. Two triggers call it, each where it might have something to do, so that an INSERT of text
-and an UPDATE of other columns pay for one condition: what a single statement pays for it is its parsing.
-It looks at the row, not at what the statement names: an application's own trigger may have changed it.
+copied row. Triggers call it where it might have something to do, so that an INSERT of text and an UPDATE of
+other columns pay for one condition: what a single statement pays for it is its parsing. It looks at the
+row, not at what the statement names: an application's own trigger may have changed it.
 
 The conditions name every column, so Postgres follows a renamed source column. The function knows it by
 the name that it had: from then on every row it is called for counts as changed, and a worker says that
@@ -109,8 +109,11 @@ def row_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigge
     """Return the triggers, in the order in which they fire."""
     # The common row has text, no vector, and is pending by default.
     uncommon = sql.SQL("{filled} > 0 OR {pending} IS NULL OR {empty}").format(**_terms(declaration))
+    waiting = sql.SQL("{pending} IS NOT NULL AND {empty}").format(**_terms(declaration))
     return [
         Trigger("insert", "BEFORE", "INSERT", uncommon),
+        # A worker takes a row without text off the list, also where the application's trigger undoes that.
+        Trigger("empty", "BEFORE", "UPDATE", waiting, columns=(declaration.pending_column,)),
         Trigger("update", "BEFORE", "UPDATE", _is_touched(declaration, postgres)),
     ]
 

@@ -147,8 +147,8 @@ def test_the_type_of_a_source_column_is_changed_as_the_guide_says(
     with pytest.raises(psycopg.errors.FeatureNotSupported):
         connection.execute(retype)
     with connection.transaction():
-        for what in ("insert", "update"):
-            connection.execute(f'DROP TRIGGER "~gte_embedding_{what}" ON articles'.encode())
+        for name in trigger_names(articles.declaration):
+            connection.execute(f'DROP TRIGGER "{name}" ON articles'.encode())
         connection.execute(retype)
     assert repair(connection, articles) == 0
     assert (missing_triggers(connection, articles), status(connection, articles).pending) == ([], 0)
