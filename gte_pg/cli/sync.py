@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import signal
 import threading
 import time
 
@@ -13,6 +12,7 @@ from gte_pg.cli.database import dsn_option
 from gte_pg.cli.print_sql import print_named
 from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.progress import show
+from gte_pg.cli.stopping import told_to_stop
 from gte_pg.database import Connection, Registered, connect, late_triggers, load_all
 from gte_pg.declaration import TRIGGER_PREFIX
 from gte_pg.errors import DatabaseError
@@ -82,14 +82,13 @@ def sync(
     if check:
         _check(dsn, table)
         return
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    team = Team(dsn, stop, workers=workers, batch_rows=batch, limit=Limit(limit))
-    if watch:
-        _watch(team, table)
-    else:
-        _sync_once(team, table, repair=repair)
+    problems = _repair(dsn, table) if repair and not watch else []
+    with told_to_stop() as stop:
+        team = Team(dsn, stop, workers=workers, batch_rows=batch, limit=Limit(limit))
+        if watch:
+            _watch(team, table)
+        else:
+            _sync_once(team, table, problems)
 
 
 def _watch(team: Team, table: str | None) -> None:
@@ -112,19 +111,31 @@ def _watch(team: Team, table: str | None) -> None:
             show(registered.declaration.written, [progress])
 
 
-def _sync_once(team: Team, table: str | None, *, repair: bool) -> None:
+def _repair(dsn: str, table: str | None) -> list[DatabaseError]:
+    """Repair every embedding; what cannot be repaired holds up no other, and is returned."""
+    problems: list[DatabaseError] = []
+    with connect(dsn) as connection:
+        # One that is broken itself is said where it is to be synced.
+        embeddings = load_all(connection, table, problems=[])
+    for registered in embeddings:
+        # The one before may have taken hours, for which no server keeps an idle connection.
+        with connect(dsn) as connection:
+            try:
+                click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
+            except DatabaseError as error:
+                problems.append(error)
+    return problems
+
+
+def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> None:
     left = 0
     unguarded = Unguarded()
-    problems: list[DatabaseError] = []
     with connect(team.dsn) as connection:
         embeddings = load_all(connection, table, problems=problems)
     if not embeddings and not problems:
         click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
     for registered in embeddings:
-        # The one before may have taken hours, for which no server keeps an idle connection.
         with connect(team.dsn) as connection:
-            if repair:
-                click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
             unguarded.tell(connection, registered)
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)

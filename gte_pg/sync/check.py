@@ -9,14 +9,14 @@ expression raises has no text that anybody could compare: it is right only while
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, fill, registered_as
+from gte_pg.database import Connection, Registered, fill, lock_unchanged, registered_as
 from gte_pg.declaration import (
     WRITE_BACK_SETTING,
     Declaration,
@@ -30,11 +30,11 @@ from gte_pg.declaration import (
     trigger_names,
 )
 from gte_pg.declaration.trigger import function_body
-from gte_pg.sync.refusals import Written, is_of_a_row, write_apart
+from gte_pg.errors import DatabaseError
+from gte_pg.sync.giving_way import briefly
+from gte_pg.sync.refusals import Refusal, Written, is_of_a_row, write_apart
 from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import same_key, text_row
-
-logger = logging.getLogger(__name__)
 
 _ROWS_PER_TRANSACTION = 1_000
 
@@ -134,17 +134,13 @@ def count_broken(connection: Connection, registered: Registered) -> int:
 def repair(connection: Connection, registered: Registered) -> int:
     """Make missing triggers anew, then such rows pending, or empty where they have no text.
 
-    Returns how many rows were mended; what is wrong with others is logged. Reads the whole table and writes
-    in short transactions.
+    Returns how many rows were mended. Reads the whole table and writes in short transactions; for missing
+    triggers it waits until nobody has the table for long. Raises DatabaseError if rows cannot be mended,
+    when the others are.
     """
     declaration = registered.declaration
     if missing_triggers(connection, registered):
-        postgres = connection.info.server_version // 10_000
-        with connection.transaction():
-            for statement in drop_capture(declaration) + create_capture(
-                declaration, postgres=postgres
-            ):
-                connection.execute(statement)
+        briefly(connection, partial(_make_triggers, connection, registered))
     statements = [build(declaration) for build in _mending(declaration)]
     broken = [_Broken(key) for key in _broken_keys(connection, declaration)]
 
@@ -153,20 +149,51 @@ def repair(connection: Connection, registered: Registered) -> int:
         with looking_up(connection, declaration, **{WRITE_BACK_SETTING: declaration.name}):
             return Written(sum(connection.execute(one, values).rowcount for one in statements), [])
 
-    mended = 0
+    mended, refusals = 0, list[Refusal]()
     for start in range(0, len(broken), _ROWS_PER_TRANSACTION):
         stop = min(start + _ROWS_PER_TRANSACTION, len(broken))
         done = write_apart(broken, start, stop, mend)
         mended += done.rows
-        for refusal in done.refusals:
-            logger.warning("row %s cannot be mended: %s", refusal.key, refusal.error)
+        refusals += done.refusals
+    # Fewer than were found: somebody else has mended them meanwhile, or it was not let.
+    left = _broken_keys(connection, declaration) if mended < len(broken) else []
+    if left:
+        raise _stays_broken(declaration, left, refusals)
     return mended
+
+
+def _stays_broken(
+    declaration: Declaration, left: list[str], refusals: list[Refusal]
+) -> DatabaseError:
+    key, why = (
+        left[0],
+        (
+            "a trigger suppresses their UPDATE. Disable it (ALTER TABLE "
+            f"{declaration.vectors.as_string()} DISABLE TRIGGER …), repair again, and enable it"
+        ),
+    )
+    if refusals:
+        key, why = refusals[0].key, refusals[0].error
+    return DatabaseError(
+        f"{len(left)} rows of {declaration.written} stay broken, the one with the key {key} among them: "
+        f"{why}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Broken:
     key: str
     mark: bytes = b""
+
+
+def _make_triggers(connection: Connection, registered: Registered) -> None:
+    lock_unchanged(connection, [registered])
+    postgres = connection.info.server_version // 10_000
+    for statement in (
+        *drop_capture(registered.declaration),
+        *create_capture(registered.declaration, postgres=postgres),
+    ):
+        connection.execute(statement)
 
 
 def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration, Index, object_name, operator_class
 from gte_pg.errors import DatabaseError
-from gte_pg.sync.index_build import briefly
+from gte_pg.sync.giving_way import briefly
 
 logger = logging.getLogger(__name__)
 
@@ -142,4 +143,5 @@ def drop_index(connection: Connection, name: str, why: str, *, concurrently: boo
     if concurrently:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name)))
     else:
-        briefly(connection, sql.SQL("DROP INDEX IF EXISTS {}").format(sql.SQL(name)))
+        drop = sql.SQL("DROP INDEX IF EXISTS {}").format(sql.SQL(name))
+        briefly(connection, partial(connection.execute, drop))

@@ -1,17 +1,9 @@
-"""What the building of an index needs of its session, and what it owes to others.
-
-It takes time and memory, and cannot be in a transaction. What of it needs a table for itself, if only for
-a moment, must not hold up who uses the table.
-"""
+"""What the building of an index needs of its session: time and memory. It cannot be in a transaction."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import psycopg
-from psycopg import sql
 
 from gte_pg.database import Connection, is_pooled
 
@@ -21,11 +13,6 @@ _LIMITS = ["statement_timeout", "lock_timeout", "transaction_timeout", "idle_ses
 
 # A graph that does not fit in memory builds many times slower.
 _LEAST_MEMORY = "512MB"
-
-# Who waits for a table holds up everybody who comes later: it gives way soon, before Postgres looks for a
-# deadlock, and tries again, ever more rarely.
-_PATIENCE = "SET LOCAL lock_timeout = '300ms'"
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.3, 10.0
 
 _BEFORE = """
 SELECT name, current_setting(name) FROM pg_settings
@@ -54,21 +41,3 @@ def unhurried(connection: Connection) -> Iterator[None]:
     finally:
         if not connection.closed:
             connection.execute(_SET, (list(before), list(before.values())))
-
-
-def briefly(connection: Connection, statement: sql.Composed) -> None:
-    """Run a statement that needs a table for a moment, as soon as nobody has it for long.
-
-    Blocks until then: a transaction of others that uses the table may take hours.
-    """
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            with connection.transaction():
-                connection.execute(_PATIENCE)
-                connection.execute(statement)
-        except psycopg.errors.LockNotAvailable:
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        else:
-            return

@@ -12,6 +12,7 @@ tables above too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 
@@ -27,7 +28,7 @@ from gte_pg.sync.find_index import (
     named_otherwise,
     taken_name,
 )
-from gte_pg.sync.index_build import briefly
+from gte_pg.sync.giving_way import briefly
 
 # The deepest first, the table itself last.
 _TREE = """
@@ -114,14 +115,14 @@ def _build_leaf(connection: Connection, node: _Node, index: Index) -> bool:
 
 
 def _put_together(connection: Connection, node: _Node, children: list[_Node], index: Index) -> None:
-    briefly(connection, _create(node, index, "", "ONLY"))
+    briefly(connection, partial(connection.execute, _create(node, index, "", "ONLY")))
     if is_taken(connection, node.index, node.table, index):
         raise taken_name(node.index)
     for child in children:
         names = (child.index.as_string(), node.index.as_string())
         if connection.execute(_IS_ATTACHED, names).fetchone() != (True,):
-            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}")
-            briefly(connection, attach.format(node.index, child.index))
+            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(node.index, child.index)
+            briefly(connection, partial(connection.execute, attach))
 
 
 def _create(node: _Node, index: Index, how: str, only: str) -> sql.Composed:

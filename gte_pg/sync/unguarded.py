@@ -35,8 +35,8 @@ class Unguarded:
         if missing:
             written = registered.declaration.written
             logger.warning(
-                "%s: triggers are missing, disabled or out of date (%s): what is written may keep the vector of "
-                "a former text. Make them anew: gte-pg sync --repair --table %s",
+                "%s: triggers are missing, disabled or out of date (%s): what is written may keep the "
+                "vector of a former text. Make them anew: gte-pg sync --repair --table %s",
                 written,
                 ", ".join(missing),
                 written,

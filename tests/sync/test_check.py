@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import psycopg
 import pytest
@@ -152,6 +156,67 @@ def test_the_type_of_a_source_column_is_changed_as_the_guide_says(
         connection.execute(retype)
     assert repair(connection, articles) == 0
     assert (missing_triggers(connection, articles), status(connection, articles).pending) == ([], 0)
+
+
+def test_a_trigger_is_made_anew_without_holding_up_the_application(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    connection.execute("ALTER TABLE articles DISABLE TRIGGER USER")
+    with (
+        connect(make_conninfo(dsn, application_name="repairing")) as own,
+        connect(dsn) as reader,
+    ):
+        thread = threading.Thread(target=repair, args=(own, articles))
+        with reader.transaction():
+            reader.execute("SELECT FROM articles")
+            thread.start()
+            waits = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+            while not connection.execute(waits, (own.info.backend_pid,)).fetchall():
+                time.sleep(0.01)
+            connection.execute("SET lock_timeout = '3s'")
+            connection.execute("INSERT INTO articles (id) VALUES (11)")
+        thread.join()
+    assert missing_triggers(connection, articles) == []
+
+
+def test_a_repair_that_waits_is_ended_by_ctrl_c(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    connection.execute("ALTER TABLE articles DISABLE TRIGGER USER")
+    with connect(dsn) as reader, reader.transaction():
+        reader.execute("SELECT FROM articles")
+        repairing = subprocess.Popen(
+            [sys.executable, "-m", "gte_pg", "sync", "--repair", "--dsn", dsn],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'articles'::regclass"
+        while not connection.execute(waits).fetchall():
+            time.sleep(0.01)
+        repairing.send_signal(signal.SIGINT)
+        _, said = repairing.communicate(timeout=20)
+    assert (repairing.returncode, b"Aborted" in said) == (1, True)
+
+
+@pytest.mark.parametrize("layout", ["columns"])
+def test_a_row_that_cannot_be_mended_is_said(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    connection.execute("ALTER TABLE articles DISABLE TRIGGER USER")
+    connection.execute("UPDATE articles SET title = 'x' WHERE id <= 3")
+    connection.execute("ALTER TABLE articles ENABLE TRIGGER USER")
+    connection.execute("""
+        CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN IF OLD.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END';
+        CREATE TRIGGER leave BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION leave()
+    """)
+    repaired = CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn])
+    assert (
+        repaired.exit_code,
+        "1 rows of public.articles stay broken, the one with the key 2" in repaired.stderr,
+    ) == (1, True)
+    assert '"encoded": 2' in repaired.stdout
+    assert count_broken(connection, articles) == 1
 
 
 @pytest.mark.parametrize("name", ["~zz", "überschrift"])
