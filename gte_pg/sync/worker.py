@@ -64,10 +64,9 @@ class Worker:
 
     Workers that share a `turn` encode one after the other, and read and write meanwhile. A batch of long
     texts is encoded and written piece by piece; its lease is renewed meanwhile, and by who waits for the
-    turn. With `until`, a
-    moment of the database's clock, nothing can be claimed any more when all rows pending since before are
-    done: on a table that is written all the while, something always is pending. Once `stop` is set, what is
-    left of a batch is left to others.
+    turn. With `until`, a moment of the database's clock, nothing can be claimed any more when all rows
+    pending since before are done: on a table that is written all the while, something always is pending.
+    Once `stop` is set, what is left of a batch is left to others.
     """
 
     def __init__(
