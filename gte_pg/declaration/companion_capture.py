@@ -84,17 +84,17 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         RETURN NULL;
     END IF;
-    IF capture.due IS NULL AND EXISTS (
-        SELECT FROM {vectors} AS v WHERE {v_is_new} AND v.{pending} IS NOT NULL
-    ) THEN
-        BEGIN
-            EXECUTE {is_textless} || coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
-                || {of_key} INTO textless USING {new_key};
-        EXCEPTION WHEN undefined_column THEN
-            NULL;
-        END;
-        IF textless IS NOT TRUE THEN
-            due := '-infinity';
+    IF due IS NULL THEN
+        IF EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new} AND v.{pending} IS NOT NULL) THEN
+            BEGIN
+                EXECUTE {is_textless} || coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
+                    || {of_key} INTO textless USING {new_key};
+            EXCEPTION WHEN undefined_column THEN
+                NULL;
+            END;
+            IF textless IS NOT TRUE THEN
+                due := '-infinity';
+            END IF;
         END IF;
     END IF;
     INSERT INTO {vectors} AS v ({key}, {pending}) VALUES ({new_key}, capture.due)
