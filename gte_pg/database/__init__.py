@@ -27,7 +27,7 @@ from gte_pg.database.schema import ensure_schema
 from gte_pg.database.source_text import check_source_text
 from gte_pg.database.statements import ask, fill, plain_connection, postgres_version, run
 from gte_pg.database.table import Table, find_table, in_current_schema
-from gte_pg.database.unchanged import lock_unchanged
+from gte_pg.database.unchanged import check_unchanged, lock_unchanged
 
 __all__ = [
     "Connection",
@@ -37,6 +37,7 @@ __all__ = [
     "change",
     "check_key",
     "check_source_text",
+    "check_unchanged",
     "connect",
     "connect_pooled",
     "connect_to_stay",

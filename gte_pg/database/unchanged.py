@@ -24,10 +24,15 @@ def lock_unchanged(connection: Connection, embeddings: Sequence[Registered]) -> 
     """
     connection.execute(_LOCK, {"ids": [one.id for one in embeddings]})
     for one in embeddings:
-        declaration = one.declaration
-        if one not in load_all(connection, declaration.relation.as_string(), broken=True):
-            raise DatabaseError(
-                f"the embedding {declaration.name!r} of {declaration.written} has been altered, switched "
-                "or removed since this command read of it: see gte-pg status, and run the command again if "
-                "it is still what you want"
-            )
+        check_unchanged(connection, one)
+
+
+def check_unchanged(connection: Connection, registered: Registered) -> None:
+    """Raise DatabaseError if the embedding is no longer what it was when it was read."""
+    declaration = registered.declaration
+    if registered not in load_all(connection, declaration.relation.as_string(), broken=True):
+        raise DatabaseError(
+            f"the embedding {declaration.name!r} of {declaration.written} has been altered, switched "
+            "or removed since this command read of it: see gte-pg status, and run the command again if "
+            "it is still what you want"
+        )

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, connect
+from gte_pg.database import Connection, Registered, check_unchanged, connect
 from gte_pg.declaration import Declaration, Index, search_indexes
 from gte_pg.sync.find_index import (
     CANCELLED,
@@ -78,12 +78,14 @@ def build_index(connection: Connection, registered: Registered, index: Index) ->
 
     The connection must be in autocommit: CREATE INDEX CONCURRENTLY has transactions of its own.
     False: somebody else is building it, or another one of the table. Raises DatabaseError where something
-    else has each of its names.
+    else has each of its names, or the embedding has been changed or removed.
     """
     declaration = registered.declaration
     table = declaration.vectors.as_string()
     if not is_missing(connection, declaration, index):
         return True
+    # After a switch another embedding has this one's name, and its index that of the missing one.
+    check_unchanged(connection, registered)
     with _building_lock:
         if table in _building:
             return False

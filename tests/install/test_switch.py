@@ -12,12 +12,13 @@ from click.testing import CliRunner
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
-from gte_pg.declaration import Layout, declared_encoder
+from gte_pg.declaration import Layout, declared_encoder, search_indexes
 from gte_pg.encoder import Encoder
-from gte_pg.errors import EncodingError
+from gte_pg.errors import DatabaseError, EncodingError
 from gte_pg.install import count_lost
 from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
+from gte_pg.sync.indexes import build_index
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain, written_all_the_while
 
 
@@ -175,6 +176,19 @@ def test_a_worker_that_sleeps_through_the_switch_writes_nothing_of_the_old_model
         assert count_broken(connection, one) == 0
         drain(connection, one)
     assert vectors_are_right(connection, load(connection, "articles", "embedding"))
+
+
+def test_who_knows_the_former_model_only_leaves_the_new_index_alone(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    switched = gte_pg(dsn, "switch", "articles", "--model", plain_model, "--dimensions", "32")
+    assert switched.exit_code == 0, switched.output
+    dense = search_indexes(articles.declaration)[0]
+    oid = "SELECT to_regclass('articles_embedding_dense')::oid"
+    before = connection.execute(oid).fetchone()
+    with pytest.raises(DatabaseError, match="altered, switched or removed"):
+        build_index(connection, articles, dense)
+    assert connection.execute(oid).fetchone() == before
 
 
 def test_rows_that_are_pending_in_both_are_not_waited_for(
