@@ -15,7 +15,10 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 # The server converts: what is encoded is what the hash is of, in whatever encoding the database is.
 _ENCODING = "UTF8"
 
-_NO_IDLE_LIMIT = "SET idle_session_timeout = 0"
+# It came with Postgres 14.
+_NO_IDLE_LIMIT = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
+"""
 
 
 def connect(dsn: str) -> Connection:

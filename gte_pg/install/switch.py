@@ -91,6 +91,21 @@ def count_lost(
     return int(lost)
 
 
+# A table that had this one's name before may have indexes of these names. An index is known by what it
+# indexes: one that keeps its name is none the worse.
+_RENAME_INDEX = sql.SQL("""\
+DO $rename$
+BEGIN
+    IF to_regclass({taken}) IS NULL AND EXISTS (
+        SELECT FROM pg_catalog.pg_index
+        WHERE indexrelid = to_regclass({index}) AND indrelid = to_regclass({table})
+    ) THEN
+        {rename};
+    END IF;
+END
+$rename$""")
+
+
 def exchange_statements(
     leaving: Declaration, leaving_name: str, coming: Declaration, *, postgres: int
 ) -> list[sql.Composed]:
@@ -138,9 +153,14 @@ def _rename_column(declaration: Declaration, old: str, new: str) -> sql.Composed
 
 
 def _rename_index(declaration: Declaration, old: str, new: str) -> sql.Composed:
-    path = [*filter(None, (declaration.schema,)), old]
-    return sql.SQL("ALTER INDEX IF EXISTS {} RENAME TO {}").format(
-        sql.Identifier(*path), sql.Identifier(new)
+    def path(name: str) -> sql.Identifier:
+        return sql.Identifier(*filter(None, (declaration.schema, name)))
+
+    return _RENAME_INDEX.format(
+        index=sql.Literal(path(old).as_string()),
+        table=sql.Literal(declaration.vectors.as_string()),
+        taken=sql.Literal(path(new).as_string()),
+        rename=sql.SQL("ALTER INDEX {} RENAME TO {}").format(path(old), sql.Identifier(new)),
     )
 
 

@@ -155,8 +155,8 @@ def repair(connection: Connection, registered: Registered) -> int:
         done = write_apart(broken, start, stop, mend)
         mended += done.rows
         refusals += done.refusals
-    # Fewer than were found: somebody else has mended them meanwhile, or it was not let.
-    left = _broken_keys(connection, declaration) if mended < len(broken) else []
+    # A trigger may have suppressed or undone it.
+    left = _broken_keys(connection, declaration) if broken else []
     if left:
         raise _stays_broken(declaration, left, refusals)
     return mended
@@ -168,7 +168,7 @@ def _stays_broken(
     key, why = (
         left[0],
         (
-            "a trigger suppresses their UPDATE. Disable it (ALTER TABLE "
+            "a trigger suppresses or undoes their UPDATE. Disable it (ALTER TABLE "
             f"{declaration.vectors.as_string()} DISABLE TRIGGER …), repair again, and enable it"
         ),
     )

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 # Why an index is dropped.
 NOT_AS_DECLARED = "is not of the declared kind"
 CANCELLED = "is INVALID (a build was cancelled)"
+SPARE = "is beside one that Postgres has made for a new partition"
 
 # An index is known by what it indexes, not by its name: the table may have been renamed since, and
 # somebody may have made a better one by hand. The type of what an HNSW index holds has the number of its
@@ -139,7 +140,7 @@ def drop_index(connection: Connection, name: str, why: str, *, concurrently: boo
     """Drop an index that is of no use; `name` as SQL writes it. That of a partitioned table cannot be
     dropped `concurrently`.
     """
-    logger.warning("the index %s %s: made anew", name, why)
+    logger.warning("the index %s %s: dropped", name, why)
     if concurrently:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name)))
     else:

@@ -79,7 +79,8 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     ):
         yield Progress("indexing", 0, index=queue.name)
         _build_queue(team, registered, queue)
-    progress = Progress("encoding", count_pending(connection, registered))
+    # The caller's connection may have been idle for longer than the server keeps one.
+    progress = Progress("encoding", _left(team, registered))
     yield progress
     if progress.pending:
         for done in team.drain(registered):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +14,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import object_name, search_indexes
 from gte_pg.errors import DatabaseError
+from gte_pg.sync.giving_way import briefly
 from gte_pg.sync.indexes import build_index, missing_search_indexes
 from tests.tables import add_embedding, drain
 
@@ -166,3 +168,38 @@ def test_a_second_switch_leaves_the_indexes_of_the_first_alone(
     )
     assert connection.execute(ours).fetchone() == (3 * 5, True)
     drain(connection, load(connection, "articles"))
+
+
+@pytest.mark.parametrize("moment", ["CREATE INDEX", "ALTER INDEX"])
+def test_a_partition_that_comes_meanwhile_has_its_index_of_postgres(
+    connection: Connection, nested: Registered, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def come(connection: Connection, work: Callable[[], object]) -> None:
+        """Half-way, at the highest node, a partition comes, and the builder dies."""
+        statement = str(work.args[0].as_string(connection))  # type: ignore[attr-defined]
+        if moment in statement and '"articles_embedding_dense"' in statement:
+            connection.execute(
+                "CREATE TABLE high_2 PARTITION OF articles FOR VALUES FROM (20) TO (30)"
+            )
+            raise Killed
+        briefly(connection, work)
+
+    connection.execute("ALTER TABLE low DETACH PARTITION low_1")
+    dense = search_indexes(nested.declaration)[0]
+    with monkeypatch.context() as patched:
+        patched.setattr("gte_pg.sync.partitioned_index.briefly", come)
+        with pytest.raises(Killed):
+            build_index(connection, nested, dense)
+    connection.execute(
+        "ALTER TABLE low ATTACH PARTITION low_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)"
+    )
+    assert build_index(connection, nested, dense)
+    held = "SELECT count(*), count(DISTINCT indrelid), bool_and(indisvalid) FROM pg_index AS i "
+    hnsw = (
+        "JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam "
+        "WHERE m.amname = 'hnsw'"
+    )
+    assert connection.execute((held + hnsw).encode()).fetchone() == (6, 6, True)
