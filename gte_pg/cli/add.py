@@ -8,6 +8,7 @@ from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
+    Connection,
     check_source_text,
     connect,
     engine,
@@ -16,7 +17,7 @@ from gte_pg.database import (
     load_all,
     postgres_version,
 )
-from gte_pg.declaration import Layout, OnChange, Storage, drop_columns, pending_index
+from gte_pg.declaration import Declaration, Layout, OnChange, Storage, drop_columns, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
@@ -122,6 +123,8 @@ def add(
                 f"the table {table} already has an embedding called {name!r}: remove it first "
                 f"(gte-pg remove {table} --name {name}) or give this one another --name"
             )
+        if declaration.companion is not None:
+            _check_is_free(connection, declaration)
         taken = set(declaration.columns) & set(found.columns)
         if taken == set(declaration.columns) and layout == "columns":
             raise DatabaseError(
@@ -156,4 +159,15 @@ def add(
         click.echo(
             f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync",
             err=True,
+        )
+
+
+def _check_is_free(connection: Connection, declaration: Declaration) -> None:
+    companion = declaration.vectors.as_string()
+    if connection.execute("SELECT to_regclass(%s)", (companion,)).fetchone() != (None,):
+        raise DatabaseError(
+            f"the companion of {declaration.written} would be called {companion}, which there is already: "
+            "perhaps that of a table that had this one's name before. Rename it (ALTER TABLE "
+            f"{companion} RENAME TO …; gte-pg sync --repair, where its table still is), drop it if nobody "
+            "needs it, or give the embedding another --name"
         )

@@ -23,7 +23,7 @@ from gte_pg.database import (
 )
 from gte_pg.declaration import Declaration, OnChange, named_columns
 from gte_pg.errors import DatabaseError
-from gte_pg.install import alter_statements, altered_along, next_name
+from gte_pg.install import alter_statements, altered_along, next_name, previous_name
 
 
 @click.command()
@@ -60,7 +60,7 @@ def alter(
     """Change what is encoded of TABLE's rows, or how, where the model stays.
 
     Rows whose text is still the same keep their vectors; the others are pending then: run gte-pg sync.
-    Also after a source column was renamed. While a switch to another model is under way, NAME_next is
+    Also after a source column was renamed. NAME_next and NAME_previous of a switch to another model are
     altered along.
     """
     texts = (bool(sources), template is not None, expression is not None).count(True)
@@ -99,7 +99,7 @@ def _alter(
         changes = [(present.declaration, wanted)]
         plain = plain_connection(database)
         for one in load_all(plain, table, broken=True):
-            if one.declaration.name == next_name(wanted.name):
+            if one.declaration.name in (next_name(wanted.name), previous_name(wanted.name)):
                 lock_unchanged(plain, [one])
                 along = altered_along(present.declaration, wanted, one.declaration)
                 changes.append((one.declaration, along))

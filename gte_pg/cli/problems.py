@@ -8,16 +8,18 @@ from contextlib import contextmanager
 import psycopg
 
 from gte_pg.database import Connection, Registered
-from gte_pg.errors import DatabaseError
+from gte_pg.errors import DatabaseError, GtePgError
 
 
 @contextmanager
 def noting_problems(
     connection: Connection, registered: Registered, problems: list[DatabaseError]
 ) -> Iterator[None]:
-    """Add to `problems` what Postgres says against this embedding. A lost connection is raised."""
+    """Add to `problems` what is wrong with this embedding. A lost connection is raised."""
     try:
         yield
+    except GtePgError as error:
+        problems.append(DatabaseError(str(error)))
     except psycopg.Error as error:
         if connection.closed:
             raise

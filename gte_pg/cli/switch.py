@@ -21,7 +21,7 @@ from gte_pg.database import (
     load_all,
     postgres_version,
 )
-from gte_pg.declaration import Declaration
+from gte_pg.declaration import Declaration, copy_grants
 from gte_pg.errors import DatabaseError, QueryError
 from gte_pg.install import (
     add_statements,
@@ -156,7 +156,10 @@ def _check_goes_on(table: str, present: Declaration, coming: Declaration, genera
 
 def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool) -> Registered:
     def statements(database: sa.Connection) -> list[sql.Composed]:
-        return add_statements(wanted, postgres=postgres_version(database), standby=True)
+        added = add_statements(wanted, postgres=postgres_version(database), standby=True)
+        if wanted.layout == "columns":
+            return added
+        return [*added, copy_grants(present.declaration, wanted)]
 
     change_schema(dsn, wanted.written, statements, present=[present], print_sql=print_sql)
     if print_sql:

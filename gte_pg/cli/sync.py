@@ -74,6 +74,8 @@ def sync(
     filled partition) can leave a row with a vector that is not its text's: --check reads every row
     and compares, with exit code 1 if there are such rows, and --repair has them encoded again.
     """
+    if (check, watch, repair).count(True) > 1:
+        raise click.UsageError("--check, --watch and --repair are three different things: say one")
     if print_sql:
         with connect(dsn) as connection:
             for registered in load_all(connection, table):
@@ -82,7 +84,7 @@ def sync(
     if check:
         _check(dsn, table)
         return
-    problems = _repair(dsn, table) if repair and not watch else []
+    problems = _repair(dsn, table) if repair else []
     with told_to_stop() as stop:
         team = Team(dsn, stop, workers=workers, batch_rows=batch, limit=Limit(limit))
         if watch:
@@ -119,11 +121,8 @@ def _repair(dsn: str, table: str | None) -> list[DatabaseError]:
         embeddings = load_all(connection, table, problems=[])
     for registered in embeddings:
         # The one before may have taken hours, for which no server keeps an idle connection.
-        with connect(dsn) as connection:
-            try:
-                click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
-            except DatabaseError as error:
-                problems.append(error)
+        with connect(dsn) as connection, noting_problems(connection, registered, problems):
+            click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
     return problems
 
 
@@ -135,7 +134,9 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
     if not embeddings and not problems:
         click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
     for registered in embeddings:
-        with connect(team.dsn) as connection:
+        if team.stop.is_set():
+            break
+        with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             unguarded.tell(connection, registered)
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)

@@ -171,6 +171,10 @@ BEGIN
             USING ERRCODE = 'null_value_not_allowed',
                   HINT = 'Pass the query''s dense vector, or dense_weight => 0.';
     END IF;
+    -- Whoever exchanges models has the table for itself: what is read of the registry from here on holds.
+    IF relation IS NOT NULL THEN
+        EXECUTE format('SELECT FROM %s LIMIT 0', relation);
+    END IF;
     SELECT count(*) INTO found_rows FROM gte.embedding AS e
     WHERE e.relation = search.relation
         AND (e.name = search.embedding OR search.embedding IS NULL AND NOT e.standby);
@@ -289,33 +293,38 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Write a composite key as a JSON array of texts: ''["eu", "42"]''.';
     END IF;
+    -- Whoever exchanges models has the table for itself. It is locked before its companion, as TRUNCATE and
+    -- its trigger do.
+    EXECUTE format('SELECT FROM %s LIMIT 0', relation);
     SELECT e.* INTO declared FROM gte.embedding AS e
     WHERE e.relation = "similar".relation
         AND (e.name = "similar".embedding OR "similar".embedding IS NULL AND NOT e.standby)
     ORDER BY e.id LIMIT 1;
-    IF declared.id IS NOT NULL THEN  -- else gte.search says what is wrong
-        SELECT string_agg(format('%I = %L::%s', c, v, t), ' AND '),
-            string_agg(format('%L, %I', c, c), ', ')
-        INTO condition, row_columns FROM unnest(key_columns, key_values, key_types) AS part (c, v, t);
-        -- The table is locked before its companion, as TRUNCATE and its trigger do.
-        EXECUTE format('SELECT FROM %s LIMIT 0', relation);
-        EXECUTE format(
-            'SELECT jsonb_build_object(%s), %I::vector, %s FROM %s WHERE %s',
-            row_columns, declared.name,
-            CASE WHEN declared.sparse_dimensions IS NULL THEN 'NULL::sparsevec'
-                 ELSE quote_ident(declared.name || '_sparse') END,
-            declared.vectors, condition
-        ) INTO row_key, row_dense, row_sparse;
-        GET DIAGNOSTICS rows_found = ROW_COUNT;
-        IF rows_found = 0 THEN
-            RAISE EXCEPTION '% has no row with the key %', relation, key
-                USING ERRCODE = 'no_data_found';
-        END IF;
-        IF row_dense IS NULL THEN
-            RAISE EXCEPTION 'the row % of % has no vector yet', key, relation
-                USING ERRCODE = 'object_not_in_prerequisite_state',
-                      HINT = 'It is pending, or it has no text; gte-pg sync encodes what is pending.';
-        END IF;
+    IF declared.id IS NULL THEN
+        RAISE EXCEPTION 'the table % has no embedding%', relation,
+            coalesce(' named ' || quote_ident(embedding), '')
+            USING ERRCODE = 'undefined_object',
+                  HINT = 'gte-pg add TABLE --source COLUMN --model MODEL makes one.';
+    END IF;
+    SELECT string_agg(format('%I = %L::%s', c, v, t), ' AND '),
+        string_agg(format('%L, %I', c, c), ', ')
+    INTO condition, row_columns FROM unnest(key_columns, key_values, key_types) AS part (c, v, t);
+    EXECUTE format(
+        'SELECT jsonb_build_object(%s), %I::vector, %s FROM %s WHERE %s',
+        row_columns, declared.name,
+        CASE WHEN declared.sparse_dimensions IS NULL THEN 'NULL::sparsevec'
+             ELSE quote_ident(declared.name || '_sparse') END,
+        declared.vectors, condition
+    ) INTO row_key, row_dense, row_sparse;
+    GET DIAGNOSTICS rows_found = ROW_COUNT;
+    IF rows_found = 0 THEN
+        RAISE EXCEPTION '% has no row with the key %', relation, key
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    IF row_dense IS NULL THEN
+        RAISE EXCEPTION 'the row % of % has no vector yet', key, relation
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'It is pending, or it has no text; gte-pg sync encodes what is pending.';
     END IF;
     RETURN QUERY
         SELECT r.key, r.score, r.dense_part, r.sparse_part, r.complete

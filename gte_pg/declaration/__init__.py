@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from gte_pg.declaration.capture import capture_sources, create_capture, drop_capture, trigger_names
+from gte_pg.declaration.capture import (
+    capture_sources,
+    create_capture,
+    drop_capture,
+    trigger_names,
+    update_trigger_name,
+)
 from gte_pg.declaration.columns import add_columns, drop_columns
-from gte_pg.declaration.companion import create_companion, drop_companion
+from gte_pg.declaration.companion import copy_grants, create_companion, drop_companion
 from gte_pg.declaration.declaration import (
     Declaration,
     KeyColumn,
@@ -52,6 +58,7 @@ __all__ = [
     "add_columns",
     "capture_sources",
     "companion_name",
+    "copy_grants",
     "create_capture",
     "create_companion",
     "declared_encoder",
@@ -79,5 +86,6 @@ __all__ = [
     "text_hash",
     "token_index_name",
     "trigger_names",
+    "update_trigger_name",
     "written_text",
 ]

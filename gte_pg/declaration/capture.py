@@ -79,6 +79,13 @@ def trigger_names(
     ]
 
 
+def update_trigger_name(declaration: Declaration) -> str:
+    """Return the name of the trigger whose condition looks at every source column."""
+    triggers = _triggers(declaration, _NEWEST_POSTGRES)
+    (update,) = [trigger for trigger in triggers if trigger.name == "update"]
+    return update.written_name(declaration)
+
+
 def capture_sources(declaration: Declaration) -> list[str]:
     """Return what the function's source may be, by the server that it was written for."""
     return [

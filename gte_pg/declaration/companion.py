@@ -38,6 +38,41 @@ END
 $grant$""")
 
 
+_DROP = sql.SQL("""\
+DO $drop$
+BEGIN
+    IF EXISTS (SELECT FROM gte.embedding WHERE vectors = to_regclass({name})) THEN
+        DROP TABLE {vectors};
+    END IF;
+END
+$drop$""")
+
+# Who may do what with a companion may do it with the one that takes its place.
+_COPY_GRANTS = sql.SQL("""\
+DO $grant$
+DECLARE
+    allowed record;
+BEGIN
+    FOR allowed IN
+        SELECT a.privilege_type, a.grantee
+        FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a
+        WHERE c.oid = to_regclass({present})
+    LOOP
+        EXECUTE 'GRANT ' || allowed.privilege_type || ' ON ' || {coming} || ' TO ' || CASE allowed.grantee
+            WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(allowed.grantee)) END;
+    END LOOP;
+END
+$grant$""")
+
+
+def copy_grants(present: Declaration, coming: Declaration) -> sql.Composed:
+    """Return the statement that gives the same rights on one companion as there are on the other."""
+    return _COPY_GRANTS.format(
+        present=sql.Literal(present.vectors.as_string()),
+        coming=sql.Literal(coming.vectors.as_string()),
+    )
+
+
 def create_companion(declaration: Declaration) -> list[sql.Composed]:
     """Create the companion, without any row. Whoever may read the table may read the companion."""
     types = {
@@ -77,5 +112,7 @@ def create_companion(declaration: Declaration) -> list[sql.Composed]:
 
 
 def drop_companion(declaration: Declaration) -> sql.Composed:
-    """Drop the companion and with it its indexes."""
-    return sql.SQL("DROP TABLE IF EXISTS {}").format(declaration.vectors)
+    """Drop the companion and with it its indexes, unless a table of somebody's has its name now."""
+    return _DROP.format(
+        vectors=declaration.vectors, name=sql.Literal(declaration.vectors.as_string())
+    )

@@ -13,18 +13,20 @@ from __future__ import annotations
 from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
-from gte_pg.declaration.text import row_is_empty
+from gte_pg.declaration.text import row_hash, row_is_empty
 from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
 # triggers, this text does not follow a renamed source column: then every change counts as one of the
-# text, and a worker finds out which rows have none. A row that is pending and has no text may have got one
-# since, by an application's AFTER trigger, whose own writes come before the statement that it fired for: it
-# is looked at again. A TRUNCATE has the table for itself, but not the companion, of which an index may be
-# under way for minutes: a DELETE does not wait for that. In a stricter transaction it would not see the
-# rows that came after its snapshot, which TRUNCATE takes away too. A key column may be called like a
-# variable: variables that stand in statements are named with the block's label.
+# text, and a worker finds out which rows have none.
+# What an application's AFTER trigger writes to the row is looked at before the statement that it fired for.
+# So a row moves along only with a vector of its present text, and one that is pending and has no text is
+# looked at again.
+# A TRUNCATE has the table for itself, but not the companion, of which an index may be under way for minutes:
+# a DELETE does not wait for that. In a stricter transaction it would not see the rows that came after its
+# snapshot, which TRUNCATE takes away too.
+# A key column may be called like a variable: those that stand in statements are named with the block's label.
 _FUNCTION = sql.SQL("""\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
@@ -72,7 +74,8 @@ BEGIN
             || {of_key} INTO taken USING {old_key};
         IF moved AND NOT taken THEN
             UPDATE {vectors} AS v SET {move}, {version} = v.{version} + 1
-            WHERE {v_is_old} AND NOT EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new});
+            WHERE {v_is_old} AND NOT EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new})
+                AND (v.{pending} IS NOT NULL OR v.{stored} IS NOT DISTINCT FROM {hash});
             IF FOUND THEN
                 RETURN NULL;
             END IF;
@@ -142,6 +145,8 @@ def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Compo
         keeps=sql.Literal(declaration.on_change == "keep"),
         clear=each("{column} = CASE WHEN capture.keep THEN v.{column} END", vectors),
         pending=sql.Identifier(declaration.pending_column),
+        stored=sql.Identifier(declaration.hash_column),
+        hash=row_hash(declaration, "new"),
         version=sql.Identifier(declaration.version_column),
     )
 

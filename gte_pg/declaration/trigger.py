@@ -34,14 +34,20 @@ DO $drop$
 DECLARE
     functions regprocedure[];
     function regprocedure;
+    trigger name;
 BEGIN
     SELECT array_agg(DISTINCT tgfoid) INTO functions FROM pg_catalog.pg_trigger
     WHERE tgrelid = to_regclass({relation}) AND tgname = ANY ({names});
-    {drop_triggers}
+    FOR trigger IN
+        SELECT tgname FROM pg_catalog.pg_trigger
+        WHERE tgrelid = to_regclass({relation}) AND tgfoid = ANY (functions) AND tgparentid = 0
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger, to_regclass({relation}));
+    END LOOP;
     FOREACH function IN ARRAY coalesce(functions, '{{}}') LOOP
         BEGIN
             EXECUTE 'DROP FUNCTION ' || function;
-        EXCEPTION WHEN dependent_objects_still_exist THEN
+        EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
             NULL;
         END;
     END LOOP;
@@ -98,13 +104,8 @@ class Trigger:
 def drop_triggers(declaration: Declaration, triggers: list[Trigger]) -> sql.Composed:
     """Drop the triggers and the functions that they call."""
     names = [trigger.written_name(declaration) for trigger in triggers]
-    drop = sql.SQL("DROP TRIGGER IF EXISTS {} ON {};")
     return _DROP.format(
-        relation=sql.Literal(declaration.relation.as_string()),
-        names=sql.Literal(names),
-        drop_triggers=sql.SQL("\n    ").join(
-            drop.format(sql.Identifier(name), declaration.relation) for name in names
-        ),
+        relation=sql.Literal(declaration.relation.as_string()), names=sql.Literal(names)
     )
 
 

@@ -21,13 +21,19 @@ from gte_pg.install.prepare import store_statements
 from gte_pg.sync.source import same_key, text_row
 
 # Rows that a policy hides are an error, and so are those whose UPDATE a trigger of the application
-# suppresses: they would keep the vector of their former text. What its triggers do to other columns is
-# undone, as when a vector is written back. A migration goes on in this transaction, as it was.
+# suppresses or undoes: they would keep the vector of their former text. What its triggers do to other
+# columns is undone, as when a vector is written back. A migration goes on in this transaction, as it was.
 _MARK = sql.SQL("""\
 DECLARE
     policies text := current_setting('row_security');
     suppressed text;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'a % transaction does not see what was written while it waited for the table',
+            current_setting('transaction_isolation')
+            USING ERRCODE = 'active_sql_transaction',
+                  HINT = 'Nothing is altered. Do it in a READ COMMITTED transaction.';
+    END IF;
     PERFORM set_config('row_security', 'off', true), set_config({write_back}, {name}, true);
     WITH changed AS MATERIALIZED (
         SELECT d.tableoid AS part, d.ctid AS place, {key} AS key, {empty} AS empty
@@ -35,9 +41,11 @@ BEGIN
     ), marked AS (
         UPDATE {vectors} AS d SET {assignments} FROM changed AS c
         WHERE d.tableoid = c.part AND d.ctid = c.place
-        RETURNING c.key
+        RETURNING c.key, {is_right} AS is_right
     )
-    SELECT key INTO suppressed FROM (SELECT key FROM changed EXCEPT SELECT key FROM marked) AS missed;
+    SELECT key INTO suppressed FROM (
+        SELECT key FROM changed EXCEPT SELECT key FROM marked WHERE is_right
+    ) AS missed;
     IF FOUND THEN
         RAISE EXCEPTION {problem}, suppressed
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = {hint};
@@ -49,6 +57,12 @@ END""")
 _CHANGED = sql.SQL(
     "CASE WHEN {pending} IS NULL THEN {hash} IS DISTINCT FROM {stored} "
     "ELSE {empty} OR NOT {keeps} AND {stored} IS NOT NULL END"
+)
+
+
+# What the triggers have made of it in the end.
+_IS_RIGHT = sql.SQL(
+    "CASE WHEN c.empty THEN {dense} IS NULL ELSE {pending} IS NOT NULL AND ({keeps} OR {dense} IS NULL) END"
 )
 
 
@@ -111,9 +125,14 @@ def _mark(declaration: Declaration) -> sql.Composed:
         changed=changed,
         vectors=declaration.vectors,
         assignments=_assignments(declaration),
+        is_right=_IS_RIGHT.format(
+            dense=sql.Identifier("d", declaration.dense_column),
+            pending=sql.Identifier("d", declaration.pending_column),
+            keeps=sql.Literal(keeps),
+        ),
         problem=sql.Literal(
             f"the row with the key % of {vectors.replace('%', '%%')} cannot be marked as pending: "
-            "a trigger suppresses its UPDATE"
+            "a trigger suppresses or undoes its UPDATE"
         ),
         hint=sql.Literal(
             f"Nothing is altered. Disable the trigger (ALTER TABLE {vectors} DISABLE TRIGGER …), alter "

@@ -70,8 +70,8 @@ def detach_statements(declaration: Declaration) -> list[sql.Composed]:
     companion = declaration.layout == "companion"
     return [
         *drop_capture(declaration),
-        forget(declaration),
         *([drop_companion(declaration)] if companion else []),
+        forget(declaration),
     ]
 
 

@@ -28,6 +28,7 @@ from gte_pg.declaration import (
     row_hash,
     row_is_empty,
     trigger_names,
+    update_trigger_name,
 )
 from gte_pg.declaration.trigger import function_body
 from gte_pg.errors import DatabaseError
@@ -94,7 +95,8 @@ ON CONFLICT DO NOTHING
 
 # A partition has triggers of its own, which whoever owns it can disable; a table that came to inherit since
 # has none. The function that they call may name a companion that has been renamed, or be owned by somebody
-# who may not read the table any more.
+# who may not read the table any more; a condition follows a column that was renamed, though another one has
+# its name now.
 _TRIGGERS = """
 SELECT trigger, tree.relid::regclass::text
 FROM (
@@ -107,6 +109,15 @@ WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT 
     WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
       AND p.prosrc = ANY (%(sources)s::text[])
       AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT'))
+      AND (NOT tree.root OR trigger <> %(update_trigger)s OR NOT EXISTS (
+          SELECT FROM pg_attribute AS a
+          WHERE a.attrelid = tree.relid AND a.attname = ANY (%(source)s::text[]) AND NOT EXISTS (
+              SELECT FROM pg_depend AS d
+              WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = tree.relid
+                AND d.refobjsubid = a.attnum
+          )
+      ))
 )
 """
 
@@ -121,6 +132,8 @@ def missing_triggers(connection: Connection, registered: Registered) -> list[str
         "triggers": trigger_names(declaration),
         "statement_triggers": trigger_names(declaration, level="STATEMENT"),
         "sources": capture_sources(declaration),
+        "update_trigger": update_trigger_name(declaration),
+        "source": list(declaration.source),
     }
     rows = connection.execute(_TRIGGERS, values).fetchall()
     return [f"{trigger} on {table}" for trigger, table in rows]

@@ -116,8 +116,10 @@ class Team:
         self, embeddings: Embeddings, *, forever: bool
     ) -> Iterator[tuple[Registered, Round | None]]:
         reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
-        turn = threading.Lock()
-        members = [_Member(self, embeddings, forever, turn, reports) for _ in range(self.workers)]
+        turn, failed = threading.Lock(), threading.Event()
+        members = [
+            _Member(self, embeddings, forever, turn, failed, reports) for _ in range(self.workers)
+        ]
         threads = [
             threading.Thread(target=member.work, name="gte-pg-sync", daemon=True)
             for member in members
@@ -142,7 +144,7 @@ class Team:
                     logger.warning("one worker fewer: %s", str(report).strip())
                     continue
                 problem = problem or report
-                self.stop.set()
+                failed.set()
         finally:
             if working:
                 self.stop.set()
@@ -161,16 +163,19 @@ class _Member:
         embeddings: Embeddings,
         forever: bool,
         turn: threading.Lock,
+        failed: threading.Event,
         reports: queue.SimpleQueue[_Report],
     ) -> None:
         self._team, self._embeddings, self._forever = team, embeddings, forever
-        self._turn, self._reports = turn, reports
+        self._turn, self._failed, self._reports = turn, failed, reports
         # Those on the present connection, or on one that was lost.
         self._workers: dict[Registered, Worker] = {}
         # How often the database went away since it last answered.
         self._lost = 0
         # When an embedding that cannot be worked on is tried again.
         self._not_before: dict[Registered, float] = {}
+        # So long it is asked which rows of an embedding others hold.
+        self._wary_until: dict[Registered, float] = {}
         # When it was last told that an embedding is drained.
         self._drained: dict[Registered, float] = {}
         # When it was last seen that an embedding has its queue and all rows.
@@ -179,7 +184,7 @@ class _Member:
     def work(self) -> None:
         """Work until there is nothing to do, or for ever; what ended it is reported."""
         try:
-            while not self._team.stop.is_set():
+            while not self._is_over():
                 try:
                     with connect_to_stay(self._team.dsn) as connection:
                         self._work_connected(connection)
@@ -191,6 +196,10 @@ class _Member:
             self._reports.put(error)
         else:
             self._reports.put(None)
+
+    def _is_over(self) -> bool:
+        """Whether the team was told to stop, or another member has failed."""
+        return self._team.stop.is_set() or self._failed.is_set()
 
     def _wait_for_database(self, error: Exception) -> None:
         if not self._forever and not (_is_loss(error) and self._lost < _MOST_LOST):
@@ -207,7 +216,7 @@ class _Member:
         self._workers.clear()
         blocked = 0
         embeddings, asked = self._embeddings(connection), time.monotonic()
-        while not stop.is_set():
+        while not self._is_over():
             done = [self._round(connection, one) for one in embeddings]
             rounds = [one for one in done if one is not None]
             if any(one.left and not one.encoded for one in rounds):
@@ -268,6 +277,7 @@ class _Member:
                 until=clock(connection),
                 stop=self._team.stop,
                 turn=self._turn,
+                wary_until=self._wary_until.get(registered, 0),
             )
         rows = self._team.limit.take(self._team.batch_rows)
         if not rows:
@@ -275,6 +285,7 @@ class _Member:
         done = None
         try:
             done = self._workers[registered].round(rows)
+            self._wary_until[registered] = self._workers[registered].wary_until
         finally:
             self._team.limit.give_back(rows - (done.encoded if done else 0))
         return done

@@ -66,7 +66,8 @@ class Worker:
     texts is encoded and written piece by piece; its lease is renewed meanwhile, and by who waits for the
     turn. With `until`, a moment of the database's clock, nothing can be claimed any more when all rows
     pending since before are done: on a table that is written all the while, something always is pending.
-    Once `stop` is set, what is left of a batch is left to others.
+    Once `stop` is set, what is left of a batch is left to others. Until `wary_until`, by time.monotonic(),
+    it looks which rows others hold before it encodes them: some were held of late.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Worker:
         until: datetime | None = None,
         stop: threading.Event | None = None,
         turn: threading.Lock | None = None,
+        wary_until: float = 0,
     ) -> None:
         registered.declaration.check_model(encoder.identity)
         adapt_binary_arrays(connection)
@@ -93,7 +95,7 @@ class Worker:
         self._stop = stop if stop is not None else threading.Event()
         # How often in a row the oldest rows were held by somebody, and since when.
         self._held, self._held_since = 0, 0.0
-        self._wary_until = 0.0
+        self.wary_until = wary_until
         # What it is at.
         self._batch: Batch | None = None
         self._turn = turn if turn is not None else threading.Lock()
@@ -163,11 +165,11 @@ class Worker:
         self._note(batch, keys, failed, written)
         left = read - written - cleared - len(failed)
         if left:
-            self._wary_until = time.monotonic() + _WARY_SECONDS
+            self.wary_until = time.monotonic() + _WARY_SECONDS
         return Round(written, len(failed), left)
 
     def _worth_encoding(self, texts: list[Text]) -> list[Text]:
-        return self._rows.not_held(texts) if time.monotonic() < self._wary_until else texts
+        return self._rows.not_held(texts) if time.monotonic() < self.wary_until else texts
 
     def _may_go_on(self, batch: Batch) -> bool:
         return not self._stop.is_set() and self._claims.keep(batch)
@@ -225,7 +227,7 @@ class _Failure:
 
 def _refused(written: Written) -> list[_Failure]:
     for refusal in written.refusals:
-        logger.warning("row %s cannot be written: %s", refusal.key, refusal.error)
+        logger.warning("row %s is set apart: %s", refusal.key, refusal.error)
     return [_Failure(one.key, one.mark, one.error, retry=True) for one in written.refusals]
 
 
