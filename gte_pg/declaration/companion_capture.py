@@ -23,10 +23,10 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # What an application's AFTER trigger writes to the row is looked at before the statement that it fired for.
 # So a row moves along only with a vector of its present text, and one that is pending and has no text is
 # looked at again.
-# A TRUNCATE has the table for itself, but not the companion, of which an index may be under way for minutes:
+# A TRUNCATE has the table for itself, but not the companion, of which an index may take minutes to build:
 # a DELETE does not wait for that. In a stricter transaction it would not see the rows that came after its
 # snapshot, which TRUNCATE takes away too.
-# A key column may be called like a variable: those that stand in statements are named with the block's label.
+# A key column may be called like a variable: those in statements are named with the label of the block.
 _FUNCTION = sql.SQL("""\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")

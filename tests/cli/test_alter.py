@@ -107,16 +107,24 @@ def test_a_worker_that_has_read_another_text_writes_nothing(
 
 _LOCKED = """
 CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN IF OLD.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END';
+    'BEGIN IF OLD.id = 2 THEN {}; END IF; RETURN NEW; END';
 CREATE TRIGGER leave BEFORE UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION leave()
 """
 
 
 @pytest.mark.parametrize("layout", ["columns"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "RETURN NULL",
+        "RETURN OLD",
+        "NEW.embedding_pending := OLD.embedding_pending; NEW.embedding_hash := OLD.embedding_hash",
+    ],
+)
 def test_a_row_whose_update_is_suppressed_keeps_no_former_vector(
-    dsn: str, filled: Connection
+    dsn: str, filled: Connection, what: str
 ) -> None:
-    filled.execute(_LOCKED)
+    filled.execute(_LOCKED.format(what).encode())
     alter = ("alter", "articles", "--expression", "{title} || '!'")
     gte_pg(dsn, *alter, fails="the row with the key 2 of")
     assert load(filled, "articles").declaration.source == ("title", "body")
@@ -158,6 +166,13 @@ def test_rows_that_a_policy_hides_are_not_passed_over(filled: Connection) -> Non
         filled.execute(f"REASSIGN OWNED BY {owner} TO current_user".encode())
         filled.execute(f"DROP OWNED BY {owner}".encode())
         filled.execute(f"DROP ROLE {owner}".encode())
+
+
+def test_a_transaction_that_does_not_see_all_rows_alters_nothing(filled: Connection) -> None:
+    present = load(filled, "articles").declaration
+    *_, mark = alter_statements(present, replace(present, source=("body",)), postgres=18)
+    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="READ COMMITTED"):
+        filled.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ; " + mark.as_string().encode())
 
 
 def test_a_renamed_source_column(dsn: str, filled: Connection) -> None:

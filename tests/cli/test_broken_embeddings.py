@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, load_all
 from tests.tables import ARTICLES, add_embedding, drain
 
 
@@ -75,3 +77,36 @@ def test_a_watcher_says_once_that_one_cannot_be_loaded(dsn: str, articles: Regis
     _, said = watcher.communicate(timeout=30)
     assert (done["table"], done["encoded"]) == ("public.articles", 1)
     assert said.count("which is no longer there") == 1, said
+
+
+def test_one_whose_model_is_gone_stops_no_sync_of_others(
+    dsn: str, connection: Connection, model: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    for table, path in (("first", str(copy)), ("second", model)):
+        connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY, body text)".encode())
+        connection.execute(f"INSERT INTO {table} VALUES (1, 'a cat')".encode())
+        add_embedding(dsn, connection, table, ("body",), path)
+    shutil.rmtree(copy)
+    done = CliRunner().invoke(main, ["sync", "--dsn", dsn])
+    assert (done.exit_code, str(copy) in done.stderr) == (1, True)
+    encoded = "SELECT embedding IS NOT NULL FROM second"
+    assert connection.execute(encoded).fetchone() == (True,)
+
+
+def test_a_table_that_took_the_companion_s_name_is_not_dropped(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
+    add_embedding(dsn, connection, "notes", ("body",), model, layout="companion")
+    connection.execute("DROP TABLE notes_embedding; CREATE TABLE notes_embedding (precious text)")
+    removed = CliRunner().invoke(main, ["remove", "notes", "--dsn", dsn])
+    assert removed.exit_code == 0, removed.output
+    assert connection.execute("SELECT to_regclass('notes_embedding') IS NOT NULL").fetchone() == (
+        True,
+    )
+    arguments = ["add", "notes", "--source", "body", "--model", model, "--layout", "companion"]
+    refused = CliRunner().invoke(main, [*arguments, "--dsn", dsn])
+    assert (refused.exit_code, "which there is already" in refused.stderr) == (1, True)
+    assert load_all(connection, "notes") == []

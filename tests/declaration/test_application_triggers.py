@@ -39,6 +39,32 @@ def test_a_text_that_comes_from_an_after_trigger_is_encoded(
 
 
 @pytest.mark.parametrize("on_change", ["clear", "keep"])
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_a_row_whose_key_a_trigger_changes_takes_no_former_vector_along(
+    dsn: str, connection: Connection, model: str, layout: Layout, on_change: OnChange
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'one'), (2, 'two')")
+    articles = add_embedding(
+        dsn, connection, "articles", ("title",), model, layout=layout, on_change=on_change
+    )
+    drain(connection, articles)
+    connection.execute("""
+        CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            UPDATE articles SET id = id + 100 WHERE id = NEW.id AND id < 100;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER move AFTER UPDATE ON articles FOR EACH ROW EXECUTE FUNCTION move();
+    """)
+    connection.execute("UPDATE articles SET title = 'closed' WHERE id = 2")
+    connection.execute("UPDATE articles SET likes = 1 WHERE id = 1")
+    drain(connection, articles)
+    assert count_broken(connection, articles) == 0
+    found = status(connection, articles)
+    assert (found.rows, found.encoded, found.pending) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("on_change", ["clear", "keep"])
 @pytest.mark.parametrize(
     "reset",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import Layout, declared_encoder, search_indexes
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, EncodingError
-from gte_pg.install import count_lost
+from gte_pg.install import count_lost, exchange_statements
 from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
 from gte_pg.sync.indexes import build_index
@@ -151,6 +152,66 @@ def test_a_query_by_the_former_model_is_refused_and_not_compared_with_other_vect
         search(connection, articles, query)
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="the vectors are of"):
         connection.execute(call)
+
+
+def test_a_search_that_waits_for_the_exchange_is_refused_too(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    declared = articles.declaration
+    query = encode_query(declared_encoder(declared), declared, "title 7")
+    call = gte_search_call(declared, query, 3, Weights(), exact=True).encode()
+    arguments = ("switch", "articles", "--model", declared.model, "--precision", "int8")
+    assert gte_pg(dsn, *arguments).exit_code == 0
+    assert gte_pg(dsn, "switch", "articles", "--back").exit_code == 0
+    present, coming = (load(connection, "articles", f"embedding{end}") for end in ("", "_next"))
+    refused: list[str] = []
+
+    def ask() -> None:
+        with connect(dsn) as own:
+            try:
+                own.execute(call)
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                refused.append(str(error))
+
+    asking = threading.Thread(target=ask)
+    with connect(dsn) as switching, switching.transaction():
+        for statement in exchange_statements(
+            present.declaration, "embedding_previous", coming.declaration, postgres=18
+        ):
+            switching.execute(statement)
+        asking.start()
+        waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'articles'::regclass"
+        while not connection.execute(waits).fetchall():
+            time.sleep(0.01)
+    asking.join()
+    assert "the vectors are of" in refused[0]
+
+
+def test_the_rights_on_a_companion_go_along(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_worker;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$
+    """)
+    vectors = articles.declaration.vectors.as_string()
+    connection.execute(f"GRANT SELECT, UPDATE ON {vectors} TO gte_pg_test_worker".encode())
+    assert gte_pg(dsn, "switch", "articles", "--model", plain_model).exit_code == 0
+    may = f"SELECT has_table_privilege('gte_pg_test_worker', '{vectors}', 'SELECT, UPDATE')"
+    assert connection.execute(may.encode()).fetchone() == (True,)
+
+
+def test_a_former_model_is_altered_along(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    assert gte_pg(dsn, "switch", "articles", "--model", plain_model).exit_code == 0
+    alter = ("alter", "articles", "--name", "embedding", "--source", "title,body")
+    assert gte_pg(dsn, *alter).exit_code == 0
+    assert gte_pg(dsn, "switch", "articles", "--back").exit_code == 0
+    for one in load_all(connection, "articles"):
+        assert one.declaration.source == ("title", "body")
+        assert (count_broken(connection, one), missing_triggers(connection, one)) == (0, [])
 
 
 def test_a_worker_that_sleeps_through_the_switch_writes_nothing_of_the_old_model(

@@ -28,6 +28,7 @@ def test_the_most_similar_rows_without_an_encoder(
         ("SELECT gte.similar('articles', '5')", "no vector yet"),
         ("SELECT gte.similar('articles', NULL)", "does not fit"),
         ("SELECT gte.similar('articles', '1', k => 0)", "at least one"),
+        ("SELECT gte.similar('articles', '1', embedding => 'typo')", "no embedding named typo"),
         ("SELECT gte.similar('articles', '1''; DROP TABLE articles; --')", "bigint"),
     ):
         with pytest.raises(psycopg.Error, match=message):

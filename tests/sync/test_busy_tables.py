@@ -67,6 +67,22 @@ def test_a_backfill_passes_by_what_others_hold(
         assert sum(one.encoded for one in done if one is not None) == 15
 
 
+def test_watching_does_not_encode_held_rows_again_and_again(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    encoded: list[str] = []
+    team = replace(team_of(connection, Interrupted(encoder, encoded.extend)), workers=1)
+    watching = threading.Thread(target=lambda: list(watch(team, lambda _connection: [articles])))
+    vectors = articles.declaration.vectors.as_string()
+    with connect(dsn) as application, application.transaction():
+        application.execute(f"SELECT FROM {vectors} FOR UPDATE".encode())
+        watching.start()
+        time.sleep(3)
+    team.stop.set()
+    watching.join()
+    assert len(encoded) == 20
+
+
 def test_watching_builds_the_search_indexes(
     dsn: str, connection: Connection, articles: Registered
 ) -> None:

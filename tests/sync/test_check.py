@@ -143,6 +143,24 @@ def test_writes_that_fail_since_something_was_renamed_or_given_away_are_mended(
     assert CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn]).exit_code == 0
 
 
+def test_a_column_that_took_the_name_of_another_is_found(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    connection.execute("""
+        ALTER TABLE articles ADD COLUMN title_new text;
+        UPDATE articles SET title_new = title;
+        ALTER TABLE articles RENAME COLUMN title TO title_old;
+        ALTER TABLE articles RENAME COLUMN title_new TO title;
+    """)
+    found = missing_triggers(connection, articles)
+    assert [one.split()[0] for one in found] == ["~gte_embedding_update"]
+    assert CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn]).exit_code == 0
+    assert missing_triggers(connection, articles) == []
+    connection.execute("UPDATE articles SET title = 'another' WHERE id = 1")
+    assert (status(connection, articles).pending, count_broken(connection, articles)) == (1, 0)
+
+
 def test_the_type_of_a_source_column_is_changed_as_the_guide_says(
     connection: Connection, articles: Registered
 ) -> None:
