@@ -68,8 +68,13 @@ def test_a_backfill_passes_by_what_others_hold(
 
 
 def test_watching_does_not_encode_held_rows_again_and_again(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("gte_pg.sync.worker._HELD_SECONDS", 0.3)
     encoded: list[str] = []
     team = replace(team_of(connection, Interrupted(encoder, encoded.extend)), workers=1)
     watching = threading.Thread(target=lambda: list(watch(team, lambda _connection: [articles])))
