@@ -137,8 +137,8 @@ def _build(connection: Connection, registered: Registered, index: Index) -> None
         build_partitioned_index(connection, registered, index)
         return
     found = find_index(connection, table, declaration, index)
-    # Asked after what there is: no build has begun in between whose index was found.
-    if is_building(connection, table):
+    # Asked after what there is: no build has begun in between whose index was found. One may have ended.
+    if any(found.values()) or is_building(connection, table):
         return
     for name in found:
         drop_index(connection, name, CANCELLED)

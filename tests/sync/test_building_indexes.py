@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from gte_pg.database import Connection, Registered, connect, load, load_all
+from gte_pg.database import Connection, Registered, check_unchanged, connect, load, load_all
 from gte_pg.declaration import (
     Layout,
     dense_index_name,
@@ -264,6 +264,25 @@ with connect({dsn!r}) as connection:
         process.stdin.close()
     assert [process.wait(60) for process in started] == [0] * 4
     assert connection.execute(_VALID).fetchall() == [("articles_embedding_pending", True)]
+
+
+def test_an_index_that_another_has_built_in_the_meantime_is_left_alone(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    queue = pending_index(articles.declaration)
+
+    def come_late(own: Connection, registered: Registered) -> None:
+        monkeypatch.setattr("gte_pg.sync.indexes.check_unchanged", check_unchanged)
+        with connect(dsn) as other:
+            assert build_index(other, registered, queue)
+
+    monkeypatch.setattr("gte_pg.sync.indexes.check_unchanged", come_late)
+    assert build_index(connection, articles, queue)
+    assert [record.getMessage() for record in caplog.records] == [], "it was dropped and made anew"
 
 
 def test_a_worker_that_does_not_own_the_table_says_so_and_works_on(
