@@ -176,7 +176,10 @@ def test_a_search_that_waits_for_the_exchange_is_refused_too(
     asking = threading.Thread(target=ask)
     with connect(dsn) as switching, switching.transaction():
         for statement in exchange_statements(
-            present.declaration, "embedding_previous", coming.declaration, postgres=18
+            present.declaration,
+            "embedding_previous",
+            coming.declaration,
+            postgres=connection.info.server_version // 10_000,
         ):
             switching.execute(statement)
         asking.start()
