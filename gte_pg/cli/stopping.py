@@ -1,3 +1,5 @@
+"""SIGTERM and Ctrl-C: a command ends what it is at, and leaves."""
+
 from __future__ import annotations
 
 import signal

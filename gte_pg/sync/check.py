@@ -178,12 +178,10 @@ def repair(connection: Connection, registered: Registered) -> int:
 def _stays_broken(
     declaration: Declaration, left: list[str], refusals: list[Refusal]
 ) -> DatabaseError:
-    key, why = (
-        left[0],
-        (
-            "a trigger suppresses or undoes their UPDATE. Disable it (ALTER TABLE "
-            f"{declaration.vectors.as_string()} DISABLE TRIGGER …), repair again, and enable it"
-        ),
+    key = left[0]
+    why = (
+        "a trigger suppresses or undoes their UPDATE. Disable it (ALTER TABLE "
+        f"{declaration.vectors.as_string()} DISABLE TRIGGER …), repair again, and enable it"
     )
     if refusals:
         key, why = refusals[0].key, refusals[0].error
