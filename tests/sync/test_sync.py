@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from datetime import timedelta
 
 import numpy as np
 import psycopg
@@ -12,14 +10,13 @@ import pytest
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import pending_index
 from gte_pg.encoder import Encoder
-from gte_pg.errors import DatabaseError, EncodingError, ModelError
+from gte_pg.errors import EncodingError, ModelError
 from gte_pg.sync import (
     Round,
     Worker,
     retry_failures,
     status,
     sync_once,
-    wait_until_synced,
 )
 from gte_pg.sync.indexes import build_index
 from gte_pg.sync.rows import Rows
@@ -216,112 +213,6 @@ def test_vectors_of_the_wrong_model_are_never_written(
         Worker(connection, articles, Encoder.load(plain_model))
 
 
-def test_a_dead_worker_s_rows_come_back_when_its_lease_runs_out(
-    connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(_texts: list[str]) -> None:
-        raise Killed
-
-    dying = Worker(connection, articles, Interrupted(encoder, die), lease=timedelta(seconds=60))
-    with pytest.raises(Killed):
-        next(dying.rounds())
-    assert drain(connection, articles).encoded == 0, "a live lease was taken over"
-    connection.execute("UPDATE gte.lease SET until = now()")
-    assert drain(connection, articles).encoded == 20
-    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
-
-
-@pytest.fixture
-def long_texts(connection: Connection, articles: Registered) -> Registered:
-    """Four rows, each of them a piece of its batch."""
-    connection.execute("DELETE FROM articles WHERE id > 4")
-    connection.execute("UPDATE articles SET body = repeat('some words ', 3000)")
-    return articles
-
-
-def test_a_lease_is_renewed_while_a_long_batch_is_encoded(
-    dsn: str, connection: Connection, long_texts: Registered, encoder: Encoder
-) -> None:
-    lease = timedelta(seconds=3)
-
-    def ask_meanwhile(_texts: list[str]) -> None:
-        time.sleep(1)
-        with connect(dsn) as other:
-            impatient = Worker(other, long_texts, encoder, lease=lease)
-            assert impatient.round() is None, "a live lease was taken over"
-
-    worker = Worker(connection, long_texts, Interrupted(encoder, ask_meanwhile), lease=lease)
-    assert worker.round() == Round(encoded=4, failed=0, left=0)
-    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
-
-
-def test_a_lease_is_renewed_while_a_worker_waits_for_its_turn(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    lease = timedelta(seconds=2)
-    turn = threading.Lock()
-    rounds: list[Round | None] = []
-    worker = Worker(connection, articles, encoder, lease=lease, turn=turn)
-    waiting = threading.Thread(target=lambda: rounds.append(worker.round()))
-    with turn:
-        waiting.start()
-        time.sleep(2.5)
-        with connect(dsn) as other:
-            impatient = Worker(other, articles, encoder, lease=lease)
-            assert impatient.round() is None, "a live lease was taken over"
-    waiting.join()
-    assert rounds == [Round(encoded=20, failed=0, left=0)]
-
-
-def test_who_has_lost_its_lease_when_its_turn_comes_encodes_nothing(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    encoded: list[str] = []
-    rounds: list[Round | None] = []
-    turn = threading.Lock()
-    noted = Interrupted(encoder, encoded.extend)
-    worker = Worker(connection, articles, noted, lease=timedelta(seconds=1), turn=turn)
-    waiting = threading.Thread(target=lambda: rounds.append(worker.round()))
-    with turn, connect(dsn) as other:
-        waiting.start()
-        while not other.execute("UPDATE gte.lease SET attempts = attempts + 1").rowcount:
-            time.sleep(0.01)
-        waiting.join(timeout=2)
-    waiting.join()
-    assert (encoded, rounds) == ([], [Round(encoded=0, failed=0, left=20)])
-
-
-def test_a_worker_leaves_a_batch_that_another_has_taken_over(
-    connection: Connection, long_texts: Registered, encoder: Encoder
-) -> None:
-    def sleep_past_the_lease(_texts: list[str]) -> None:
-        time.sleep(0.1)
-        connection.execute("UPDATE gte.lease SET attempts = attempts + 1")
-
-    slow = Interrupted(encoder, sleep_past_the_lease)
-    worker = Worker(connection, long_texts, slow, lease=timedelta(seconds=0.1))
-    assert worker.round() == Round(encoded=1, failed=0, left=3)
-    # It is the other's to release.
-    assert len(connection.execute("SELECT FROM gte.lease").fetchall()) == 1
-    connection.execute("UPDATE gte.lease SET until = now()")
-    assert drain(connection, long_texts).encoded == 3
-    assert broken_rows(connection, long_texts.declaration) == 0
-
-
-def test_who_is_told_to_stop_leaves_the_rest_of_a_long_batch(
-    connection: Connection, long_texts: Registered, encoder: Encoder
-) -> None:
-    stop = threading.Event()
-    told = Interrupted(encoder, lambda _texts: stop.set())
-    worker = Worker(connection, long_texts, told, stop=stop)
-    assert worker.round() == Round(encoded=1, failed=0, left=3)
-    assert connection.execute("SELECT FROM gte.lease").fetchall() == []
-    assert drain(connection, long_texts).encoded == 3
-
-
 def test_a_worker_and_a_truncate_do_not_wait_for_each_other(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
@@ -337,27 +228,6 @@ def test_a_worker_and_a_truncate_do_not_wait_for_each_other(
         application.execute("TRUNCATE articles")
     thread.join()
     assert rounds == [None]
-
-
-def test_a_row_that_kills_workers_is_isolated(
-    connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(texts: list[str]) -> None:
-        if "title 13" in texts:
-            raise Killed
-
-    for _ in range(40):
-        worker = Worker(connection, articles, Interrupted(encoder, die), lease=timedelta(0))
-        try:
-            list(worker.rounds())
-            break
-        except Killed:
-            continue
-    found = status(connection, articles)
-    assert (found.encoded, found.parked) == (19, 1)
 
 
 def test_a_table_of_millions_of_rows_is_not_read_to_know_how_far_it_is(
@@ -460,50 +330,6 @@ def test_the_write_back_undoes_what_the_application_s_triggers_do_to_it(
     assert connection.execute(
         "SELECT updated_at > '2001-01-01', title FROM articles WHERE id = 1"
     ).fetchone() == (True, "TITLE 1")
-
-
-def test_a_caller_can_wait_for_its_own_write(
-    dsn: str, connection: Connection, articles: Registered
-) -> None:
-    wait = "SELECT gte.wait_until_synced('articles', %s)"
-    assert connection.execute(wait, ("100 ms",)).fetchone() == (False,)
-    assert not wait_until_synced(connection, "articles", timeout=0.1)
-
-    def work() -> None:
-        with connect(dsn) as own:
-            drain(own, articles)
-
-    worker = threading.Timer(0.2, work)
-    worker.start()
-    assert wait_until_synced(connection, "articles", timeout=20)
-    assert connection.execute(wait, ("20 s",)).fetchone() == (True,)
-    assert status(connection, articles).pending == 0
-    worker.join()
-
-
-@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_who_would_wait_in_vain_is_told(
-    connection: Connection, articles: Registered, isolation: str
-) -> None:
-    wait = "SELECT gte.wait_until_synced('articles', '1 minute')"
-    begin = f"BEGIN ISOLATION LEVEL {isolation}".encode()
-    told = f"a {isolation.lower()} transaction cannot wait for workers"
-    connection.execute(begin)
-    with pytest.raises(DatabaseError, match=told):
-        wait_until_synced(connection, "articles")
-    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match=told):
-        connection.execute(wait)
-    connection.execute("ROLLBACK")
-    drain(connection, articles)
-    connection.execute(begin)
-    assert wait_until_synced(connection, "articles")
-    assert connection.execute(wait).fetchone() == (True,)
-    connection.execute("ROLLBACK")
-    connection.execute("CREATE TABLE plain (id int PRIMARY KEY)")
-    with pytest.raises(DatabaseError, match="has no embedding"):
-        wait_until_synced(connection, "plain")
-    with pytest.raises(psycopg.errors.UndefinedObject, match="has no embedding"):
-        connection.execute("SELECT gte.wait_until_synced('plain')")
 
 
 def test_the_last_hour_s_speed_is_shown(connection: Connection, articles: Registered) -> None:
