@@ -16,19 +16,14 @@ from functools import partial
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, fill, lock_unchanged, registered_as
+from gte_pg.database import Connection, Registered, fill, registered_as
 from gte_pg.declaration import (
     WRITE_BACK_SETTING,
     Declaration,
-    capture_sources,
-    create_capture,
-    drop_capture,
     key_join,
     key_text,
     row_hash,
     row_is_empty,
-    trigger_names,
-    update_trigger_name,
 )
 from gte_pg.declaration.trigger import function_body
 from gte_pg.errors import DatabaseError
@@ -36,6 +31,7 @@ from gte_pg.sync.giving_way import briefly
 from gte_pg.sync.refusals import Refusal, Written, is_of_a_row, write_apart
 from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import same_key, text_row
+from gte_pg.sync.triggers import make_triggers, missing_triggers
 
 _ROWS_PER_TRANSACTION = 1_000
 
@@ -93,51 +89,6 @@ FROM unnest(%(keys)s::text[]) AS broken (key), {relation} AS s WHERE {join_s}
 ON CONFLICT DO NOTHING
 """)
 
-# A partition has triggers of its own, which whoever owns it can disable; a table that came to inherit since
-# has none. The function that they call may name a companion that has been renamed, or be owned by somebody
-# who may not read the table any more; a condition follows a column that was renamed, though another one has
-# its name now.
-_TRIGGERS = """
-SELECT trigger, tree.relid::regclass::text
-FROM (
-    SELECT to_regclass(%(table)s) AS relid, true AS root
-    UNION SELECT relid, level = 0 FROM pg_partition_tree(to_regclass(%(table)s))
-    UNION SELECT inhrelid, false FROM pg_inherits WHERE inhparent = to_regclass(%(table)s)
-) AS tree, unnest(%(triggers)s::text[]) AS trigger
-WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT EXISTS (
-    SELECT FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
-    WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
-      AND p.prosrc = ANY (%(sources)s::text[])
-      AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT'))
-      AND (NOT tree.root OR trigger <> %(update_trigger)s OR NOT EXISTS (
-          SELECT FROM pg_attribute AS a
-          WHERE a.attrelid = tree.relid AND a.attname = ANY (%(source)s::text[]) AND NOT EXISTS (
-              SELECT FROM pg_depend AS d
-              WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
-                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = tree.relid
-                AND d.refobjsubid = a.attnum
-          )
-      ))
-)
-"""
-
-
-def missing_triggers(connection: Connection, registered: Registered) -> list[str]:
-    """Return which triggers are not there, not enabled for every writer, or do not call what they should
-    any more, as `name on table`.
-    """
-    declaration = registered.declaration
-    values = {
-        "table": declaration.relation.as_string(),
-        "triggers": trigger_names(declaration),
-        "statement_triggers": trigger_names(declaration, level="STATEMENT"),
-        "sources": capture_sources(declaration),
-        "update_trigger": update_trigger_name(declaration),
-        "source": list(declaration.source),
-    }
-    rows = connection.execute(_TRIGGERS, values).fetchall()
-    return [f"{trigger} on {table}" for trigger, table in rows]
-
 
 def count_broken(connection: Connection, registered: Registered) -> int:
     """Count the rows that are neither right, nor pending, nor without text. Reads the whole table."""
@@ -153,7 +104,7 @@ def repair(connection: Connection, registered: Registered) -> int:
     """
     declaration = registered.declaration
     if missing_triggers(connection, registered):
-        briefly(connection, partial(_make_triggers, connection, registered))
+        briefly(connection, partial(make_triggers, connection, registered))
     statements = [build(declaration) for build in _mending(declaration)]
     broken = [_Broken(key) for key in _broken_keys(connection, declaration)]
 
@@ -195,16 +146,6 @@ def _stays_broken(
 class _Broken:
     key: str
     mark: bytes = b""
-
-
-def _make_triggers(connection: Connection, registered: Registered) -> None:
-    lock_unchanged(connection, [registered])
-    postgres = connection.info.server_version // 10_000
-    for statement in (
-        *drop_capture(registered.declaration),
-        *create_capture(registered.declaration, postgres=postgres),
-    ):
-        connection.execute(statement)
 
 
 def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:

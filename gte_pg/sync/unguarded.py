@@ -10,7 +10,7 @@ import threading
 import time
 
 from gte_pg.database import Connection, Registered
-from gte_pg.sync.check import missing_triggers
+from gte_pg.sync.triggers import missing_triggers
 
 logger = logging.getLogger(__name__)
 
