@@ -58,7 +58,7 @@ def missing_triggers(connection: Connection, registered: Registered) -> list[str
 
 
 def make_triggers(connection: Connection, registered: Registered) -> None:
-    """Make all triggers of an embedding anew, in the caller's transaction: it has the table for itself then.
+    """Make all triggers of an embedding anew, in the caller's transaction, which has the table then.
 
     Raises DatabaseError if the embedding has been changed since it was read.
     """
