@@ -22,6 +22,7 @@ from gte_pg.alembic.operations import (
     DropSearchIndexesOp,
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
+    SwitchEmbeddingOp,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "DropSearchIndexesOp",
     "RemoveEmbeddingOp",
     "SuspendEmbeddingOp",
+    "SwitchEmbeddingOp",
     "register",
 ]
 

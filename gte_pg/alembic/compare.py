@@ -31,10 +31,11 @@ from gte_pg.alembic.operations import (
     AlterEmbeddingOp,
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
+    SwitchEmbeddingOp,
 )
 from gte_pg.database import ask, load_all, plain_connection
 from gte_pg.declaration import Declaration
-from gte_pg.install import is_alterable
+from gte_pg.install import is_alterable, is_switchable
 from gte_pg.orm import INFO_KEY, embeddings_of
 
 # A table: its schema, None for the one that is searched first, and its name.
@@ -67,7 +68,7 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
         for one in [_in_default(default, embedding.declaration(table))]
     }
     registered = load_all(plain_connection(connection), broken=True)
-    present = [(_in_default(default, one.declaration), one.standby) for one in registered]
+    present = [_in_default(default, one.declaration) for one in registered]
     dropped = {(op.schema, op.table_name) for op in upgrade.ops if isinstance(op, DropTableOp)}
     touched = _Touched.by(upgrade.ops)
     own_indexes = {
@@ -79,31 +80,36 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
         for table in tables
         for index in table.indexes
     }
-    owned = _Owned.of([*declared.values(), *(one for one, _ in present)], own_indexes)
+    owned = _Owned.of([*declared.values(), *present], own_indexes)
     upgrade.ops[:] = owned.without(upgrade.ops)
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
-    for one, standby in present:
+    for one, entry in zip(present, registered, strict=True):
+        if entry.standby:
+            # What a switch of models keeps in step beside another goes where that goes.
+            continue
         wanted = declared.pop((_table(one), one.name), None)
-        source = {(_table(one), column) for column in one.source}
         if wanted is None:
-            # What a switch of models keeps in step beside it is nobody's to declare.
-            stays = standby and not source & touched.dropped
-            if _table(one) in dropped or (_table(one) in known and not stays):
+            if _table(one) in dropped | known:
                 before.append(RemoveEmbeddingOp(one))
                 continue
             wanted = one
         stored = _as_stored(wanted, one)
+        source = {(_table(one), column) for column in one.source}
         # The companion has columns of the key's types.
         key = {(_table(one), column.name) for column in one.key if one.companion is not None}
-        if not is_alterable(one, stored) or source & touched.dropped or key & touched.retyped:
+        stays = not (source & touched.dropped or key & touched.retyped)
+        if stays and is_alterable(one, stored):
+            if source & touched.retyped:
+                before.append(SuspendEmbeddingOp(one, stored))
+                after.append(AlterEmbeddingOp(stored, one, suspended=True))
+            elif stored != one:
+                after.append(AlterEmbeddingOp(stored, one))
+        elif stays and is_switchable(one, stored) and not source & touched.retyped:
+            after.append(SwitchEmbeddingOp(stored, one))
+        else:
             before.append(RemoveEmbeddingOp(one, replaced=True))
             after.append(AddEmbeddingOp(wanted))
-        elif source & touched.retyped:
-            before.append(SuspendEmbeddingOp(one, stored))
-            after.append(AlterEmbeddingOp(stored, one, suspended=True))
-        elif stored != one:
-            after.append(AlterEmbeddingOp(stored, one))
     # Before columns that an embedding needs are dropped, and after they are there.
     upgrade.ops[:] = [*before, *upgrade.ops, *after, *map(AddEmbeddingOp, declared.values())]
     return PriorityDispatchResult.CONTINUE

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import sqlalchemy as sa
 from alembic.operations import Operations
 from psycopg import sql
 
+from gte_pg.alembic.facts import named
 from gte_pg.alembic.operations import (
     AddEmbeddingOp,
     AlterEmbeddingOp,
@@ -16,6 +16,7 @@ from gte_pg.alembic.operations import (
     DropSearchIndexesOp,
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
+    SwitchEmbeddingOp,
 )
 from gte_pg.database import (
     Registered,
@@ -23,6 +24,8 @@ from gte_pg.database import (
     check_source_text,
     in_current_schema,
     load,
+    load_all,
+    lock_unchanged,
     plain_connection,
     postgres_version,
     registered_as,
@@ -30,10 +33,13 @@ from gte_pg.database import (
 )
 from gte_pg.database.connect import find_vector_types
 from gte_pg.declaration import Declaration, drop_capture, index_names
+from gte_pg.declaration.trigger import function_body
 from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.install import (
     add_statements,
     alter_statements,
+    altered_along,
+    beside,
     create_indexes,
     prepare_database,
     remove_statements,
@@ -50,10 +56,16 @@ DO $gte$ BEGIN
     END IF;
 END $gte$""")
 
-_PRESENT = sql.SQL(
-    "SELECT generation, sparse_dimensions, storage, "
-    "CASE WHEN vectors = relation THEN 'columns' ELSE 'companion' END FROM gte.embedding WHERE {}"
-)
+_SWITCH_IF_EMPTY = sql.SQL("""\
+BEGIN
+    IF EXISTS (SELECT FROM gte.embedding WHERE {registered} AND generation = {generation}) THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM {relation}) THEN
+        RAISE EXCEPTION {not_switched};
+    END IF;
+    {anew};
+END""")
 
 _IS_EMPTY = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})")
 
@@ -67,7 +79,8 @@ def add_embedding(operations: Operations, operation: AddEmbeddingOp) -> None:
     connection = operations.get_bind()
     prepare_database(connection)
     declaration = in_current_schema(connection, operation.declaration)
-    if _present(connection, declaration) is not None:
+    present = load_all(plain_connection(connection), declaration.relation.as_string(), broken=True)
+    if declaration.name in [one.declaration.name for one in present]:
         raise DeclarationError(
             f"the table {declaration.written} already has an embedding called {declaration.name!r}. If "
             "it is the one of this migration, tell Alembic that it is there: alembic stamp; if not, "
@@ -90,10 +103,61 @@ def alter_embedding(operations: Operations, operation: AlterEmbeddingOp) -> None
     connection = operations.get_bind()
     prepare_database(connection)
     wanted = in_current_schema(connection, operation.wanted)
-    _check_vectors(connection, wanted)
+    present, *standing_by = _locked(operations, wanted)
+    if _vectors(present) != _vectors(wanted):
+        raise DeclarationError(
+            f"the embedding {wanted.name!r} of {wanted.written} cannot be altered to {_vectors(wanted)}: "
+            f"it is {_vectors(present)}. Remove it and add it, or switch it, if only the model is another"
+        )
     check_source_text(connection, wanted)
-    for statement in alter_statements(wanted, wanted, postgres=postgres_version(connection)):
-        run(connection, statement)
+    along = [altered_along(present, wanted, one) for one in standing_by]
+    for one in (wanted, *along):
+        for statement in alter_statements(one, one, postgres=postgres_version(connection)):
+            run(connection, statement)
+
+
+@Operations.implementation_for(SwitchEmbeddingOp)
+def switch_embedding(operations: Operations, operation: SwitchEmbeddingOp) -> None:
+    if operations.migration_context.as_sql:
+        _print(operations, [_switch_if_empty(_in_public(operation.wanted))])
+        return
+    connection = operations.get_bind()
+    prepare_database(connection)
+    wanted = in_current_schema(connection, operation.wanted)
+    present, *_ = _locked(operations, wanted)
+    if _vectors(present) == _vectors(wanted):
+        return
+    if not ask(connection, _IS_EMPTY.format(wanted.relation)).scalar_one():
+        raise DeclarationError(_not_switched(wanted))
+    remove_embedding(operations, RemoveEmbeddingOp(wanted))
+    add_embedding(operations, AddEmbeddingOp(wanted))
+
+
+def _switch_if_empty(wanted: Declaration) -> sql.Composed:
+    # The former model may give token weights where this one does not.
+    former = named(wanted.table, wanted.name, wanted.schema, wanted.layout)
+    anew = [*remove_statements(former), *add_statements(wanted, postgres=_OLDEST_POSTGRES)]
+    body = _SWITCH_IF_EMPTY.format(
+        registered=registered_as(wanted),
+        generation=sql.Literal(wanted.generation),
+        relation=wanted.relation,
+        not_switched=sql.Literal(_not_switched(wanted).replace("%", "%%")),
+        anew=sql.SQL(";\n    ").join(anew),
+    )
+    return sql.SQL("DO {}").format(function_body(body))
+
+
+def _not_switched(wanted: Declaration) -> str:
+    command = (
+        f"gte-pg switch {wanted.written} --name {wanted.name} --model {wanted.model} "
+        f"--dimensions {wanted.dimensions} --precision {wanted.precision}"
+    )
+    return (
+        f"the table {wanted.written} has rows, and its embedding {wanted.name!r} is not "
+        f"{wanted.generation} yet. Switch it first, while it is searched: {command} (or --back, if that "
+        "is the former model). Or write op.remove_embedding and op.add_embedding into the migration: no "
+        "row is found then until it is encoded anew"
+    )
 
 
 @Operations.implementation_for(SuspendEmbeddingOp)
@@ -101,9 +165,9 @@ def suspend_embedding(operations: Operations, operation: SuspendEmbeddingOp) -> 
     if operations.migration_context.as_sql:
         _print(operations, drop_capture(_in_public(operation.present)))
         return
-    connection = operations.get_bind()
-    for statement in drop_capture(in_current_schema(connection, operation.present)):
-        run(connection, statement)
+    for one in _locked(operations, operation.present):
+        for statement in drop_capture(one):
+            run(operations.get_bind(), statement)
 
 
 @Operations.implementation_for(RemoveEmbeddingOp)
@@ -111,8 +175,9 @@ def remove_embedding(operations: Operations, operation: RemoveEmbeddingOp) -> No
     if operations.migration_context.as_sql:
         _print(operations, remove_statements(_in_public(operation.declaration)))
         return
-    for statement in remove_statements(_registered(operations, operation.declaration).declaration):
-        run(operations.get_bind(), statement)
+    for one in _locked(operations, operation.declaration):
+        for statement in remove_statements(one):
+            run(operations.get_bind(), statement)
 
 
 @Operations.implementation_for(CreateSearchIndexesOp)
@@ -168,21 +233,23 @@ def _registered(operations: Operations, embedding: Declaration) -> Registered:
     return load(connection, embedding.relation.as_string(), embedding.name, broken=True)
 
 
-def _present(connection: sa.Connection, declaration: Declaration) -> tuple[object, ...] | None:
-    """Return what the vectors of this name are that the database has, or None."""
-    found = ask(connection, _PRESENT.format(registered_as(declaration))).one_or_none()
-    return None if found is None else tuple(found)
+def _locked(operations: Operations, embedding: Declaration) -> list[Declaration]:
+    """Return an embedding as the database has it, and what stands by it; none is changed meanwhile."""
+    registered = _registered(operations, embedding)
+    connection = plain_connection(operations.get_bind())
+    found = [registered, *beside(connection, registered.declaration)]
+    lock_unchanged(connection, found)
+    return [one.declaration for one in found]
 
 
-def _check_vectors(connection: sa.Connection, wanted: Declaration) -> None:
-    """Raise DeclarationError unless the vectors that are there are of the kind that is wanted."""
-    present = _present(connection, wanted)
-    asked = (wanted.generation, wanted.sparse_dimensions, wanted.storage, wanted.layout)
-    if present != asked:
-        raise DeclarationError(
-            f"the embedding {wanted.name!r} of {wanted.written} cannot be altered to {asked}: "
-            + ("there is none" if present is None else f"it is {present}. Remove it and add it")
-        )
+def _vectors(declaration: Declaration) -> tuple[object, ...]:
+    """Return what the vectors of an embedding are."""
+    return (
+        declaration.generation,
+        declaration.sparse_dimensions,
+        declaration.storage,
+        declaration.layout,
+    )
 
 
 def _in_public(declaration: Declaration) -> Declaration:

@@ -80,6 +80,39 @@ class AlterEmbeddingOp(MigrateOperation):
         return ("alter_embedding", self.wanted.written, self.wanted.name)
 
 
+@Operations.register_operation("switch_embedding")
+class SwitchEmbeddingOp(MigrateOperation):
+    """Say that an embedding has vectors of another model from here on."""
+
+    def __init__(self, wanted: Declaration, present: Declaration) -> None:
+        self.wanted = wanted
+        self.present = present
+
+    @classmethod
+    def switch_embedding(
+        cls,
+        operations: Operations,
+        table_name: str,
+        name: str = "embedding",
+        *,
+        schema: str | None = None,
+        **facts: Unpack[Facts],
+    ) -> None:
+        """Say which model an embedding has from here on: `gte-pg switch` has seen to it before.
+
+        A table without rows is switched here. Raises DeclarationError where there are rows and the
+        embedding is not switched yet: they would not be found until they are encoded anew.
+        """
+        wanted = declared(table_name, name, schema, facts)
+        operations.invoke(cls(wanted, wanted))
+
+    def reverse(self) -> SwitchEmbeddingOp:
+        return SwitchEmbeddingOp(self.present, self.wanted)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        return ("switch_embedding", self.wanted.written, self.wanted.name)
+
+
 @Operations.register_operation("suspend_embedding")
 class SuspendEmbeddingOp(MigrateOperation):
     """Take the triggers of an embedding away, until it is altered to what is `wanted`."""

@@ -15,15 +15,18 @@ from gte_pg.alembic.operations import (
     DropSearchIndexesOp,
     RemoveEmbeddingOp,
     SuspendEmbeddingOp,
+    SwitchEmbeddingOp,
 )
 from gte_pg.declaration import Declaration
 
 # These stand at another place, or follow from others.
 _ELSEWHERE = ("schema", "table", "name", "key", "companion")
 
-_REPLACED = (
-    "# All rows are encoded anew, and not found until they are.",
-    "# Without that, gte-pg switch changes the model of a table that is in use.",
+_REPLACED = ("# All rows are encoded anew, and not found until they are.",)
+
+
+_SWITCHED = (
+    "# Where the table has rows, gte-pg switch comes first: it encodes them while they are found."
 )
 
 
@@ -35,6 +38,11 @@ def render_add(_context: AutogenContext, operation: AddEmbeddingOp) -> str:
 @renderers.dispatch_for(AlterEmbeddingOp)
 def render_alter(_context: AutogenContext, operation: AlterEmbeddingOp) -> str:
     return _call("alter_embedding", operation.wanted, _values(operation.wanted))
+
+
+@renderers.dispatch_for(SwitchEmbeddingOp)
+def render_switch(_context: AutogenContext, operation: SwitchEmbeddingOp) -> list[str]:
+    return [_SWITCHED, _call("switch_embedding", operation.wanted, _values(operation.wanted))]
 
 
 @renderers.dispatch_for(SuspendEmbeddingOp)

@@ -16,14 +16,13 @@ from gte_pg.database import (
     engine,
     find_table,
     load,
-    load_all,
     lock_unchanged,
     plain_connection,
     postgres_version,
 )
 from gte_pg.declaration import Declaration, OnChange, named_columns
 from gte_pg.errors import DatabaseError
-from gte_pg.install import alter_statements, altered_along, next_name, previous_name
+from gte_pg.install import alter_statements, altered_along, beside
 
 
 @click.command()
@@ -98,11 +97,10 @@ def _alter(
     def statements(database: sa.Connection) -> list[sql.Composed]:
         changes = [(present.declaration, wanted)]
         plain = plain_connection(database)
-        for one in load_all(plain, table, broken=True):
-            if one.declaration.name in (next_name(wanted.name), previous_name(wanted.name)):
-                lock_unchanged(plain, [one])
-                along = altered_along(present.declaration, wanted, one.declaration)
-                changes.append((one.declaration, along))
+        for one in beside(plain, wanted):
+            lock_unchanged(plain, [one])
+            along = altered_along(present.declaration, wanted, one.declaration)
+            changes.append((one.declaration, along))
         postgres = postgres_version(database)
         return [
             statement

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from gte_pg.database import Connection, fill, registered_as
+from gte_pg.database import Connection, Registered, fill, load_all, registered_as
 from gte_pg.declaration import (
     Declaration,
     companion_name,
@@ -33,6 +33,13 @@ def previous_name(name: str) -> str:
     return f"{name}_previous"
 
 
+def beside(connection: Connection, declaration: Declaration) -> list[Registered]:
+    """Return what a switch keeps in step beside an embedding: the next one, or the previous one."""
+    names = next_name(declaration.name), previous_name(declaration.name)
+    present = load_all(connection, declaration.relation.as_string(), broken=True)
+    return [one for one in present if one.standby and one.declaration.name in names]
+
+
 # What a switch leaves as it is. How much of a vector the dense index holds is a matter of the model's.
 _KEPT = ("source", "template", "expression", "on_change", "storage", "layout")
 
@@ -40,6 +47,11 @@ _KEPT = ("source", "template", "expression", "on_change", "storage", "layout")
 def not_kept(present: Declaration, coming: Declaration) -> list[str]:
     """Return in what the embedding that is to take the place of `present` must be like it, and is not."""
     return [what for what in _KEPT if getattr(coming, what) != getattr(present, what)]
+
+
+def is_switchable(present: Declaration, wanted: Declaration) -> bool:
+    """Whether a switch of models can make one declaration the other."""
+    return not not_kept(present, wanted)
 
 
 def altered_along(present: Declaration, wanted: Declaration, coming: Declaration) -> Declaration:

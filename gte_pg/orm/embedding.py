@@ -15,7 +15,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
-from gte_pg.database import check_source_text, in_current_schema, postgres_version, run
+from gte_pg.database import (
+    check_source_text,
+    in_current_schema,
+    plain_connection,
+    postgres_version,
+    run,
+)
 from gte_pg.declaration import (
     Declaration,
     KeyColumn,
@@ -26,7 +32,7 @@ from gte_pg.declaration import (
     renamed,
 )
 from gte_pg.errors import DeclarationError
-from gte_pg.install import attach_statements, detach_statements, prepare_database
+from gte_pg.install import attach_statements, beside, detach_statements, prepare_database
 from gte_pg.models import Precision, identify
 
 # The key of a table's embeddings in its `info`.
@@ -196,8 +202,11 @@ class Embedding(SchemaItem):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        for statement in detach_statements(in_current_schema(connection, self.declaration(target))):
-            run(connection, statement)
+        declaration = in_current_schema(connection, self.declaration(target))
+        standing_by = beside(plain_connection(connection), declaration)
+        for one in (declaration, *(one.declaration for one in standing_by)):
+            for statement in detach_statements(one):
+                run(connection, statement)
 
 
 def embeddings_of(table: sa.FromClause) -> dict[str, Embedding]:

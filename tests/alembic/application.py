@@ -224,3 +224,9 @@ def fill(connection: Connection) -> None:
 def encode(connection: Connection) -> None:
     for registered in load_all(connection):
         drain(connection, registered)
+
+
+def version(connection: Connection) -> str:
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert row is not None
+    return str(row[0])

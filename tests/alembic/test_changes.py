@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner
 
-from gte_pg.cli import main
 from gte_pg.database import Connection, load, load_all
 from gte_pg.declaration import Layout
 from gte_pg.orm import Embedding
@@ -70,31 +68,10 @@ def test_a_model_with_an_impact_step_that_has_no_exact_value(application: Applic
     assert "impact_step=0.088," in migrate(application, articles())
 
 
-def test_a_switch_to_what_is_declared_leaves_nothing_to_do(
-    application: Application, reader: Connection
-) -> None:
-    migrate(application, articles(embedding("title")))
-    fill(reader)
-    encode(reader)
-    switch = ["switch", "articles", "--model", OTHER, "--dsn", application.dsn]
-    done = CliRunner().invoke(main, [*switch, "--least-recall", "0"])
-    assert done.exit_code == 0, done.output
-    # The former embedding waits on standby for a way back.
-    assert len(load_all(reader)) == 2
-    assert application.differences(articles(embedding("title", model=OTHER))) == []
-
-
 # From one declaration to another: what is said, and how many of three rows keep their vectors.
 CHANGES: dict[str, tuple[list[Embedding], list[Embedding], str, int]] = {
     "added": ([], [embedding("title", "body")], "add_embedding", 0),
     "removed": ([embedding("title")], [], "remove_embedding", 0),
-    "model": ([embedding("title", "body")], [embedding("title", "body", model=OTHER)], "switch", 0),
-    "precision": (
-        [embedding("title", "body")],
-        [embedding("title", "body", precision="int8")],
-        "switch",
-        0,
-    ),
     "storage": (
         [embedding("title", "body")],
         [embedding("title", "body", storage="halfvec")],

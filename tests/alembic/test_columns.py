@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner
 
-from gte_pg.cli import main
-from gte_pg.database import Connection, load, load_all
+from gte_pg.database import Connection, load
 from gte_pg.declaration import Layout
 from tests.alembic.application import (
-    MODEL,
-    OTHER,
     Application,
     articles,
     embedding,
@@ -112,21 +108,4 @@ def test_the_key_changes_its_type(
     application.downgrade()
     assert application.differences(metadata(2)) == []
     encode(reader)
-    assert is_sound(reader)
-
-
-def test_a_column_changes_its_type_while_a_former_embedding_stands_by(
-    application: Application, reader: Connection
-) -> None:
-    migrate(application, articles(embedding("title", model=OTHER), text=sa.String(40)))
-    fill(reader)
-    encode(reader)
-    switch = ["switch", "articles", "--model", MODEL, "--dsn", application.dsn]
-    done = CliRunner().invoke(main, [*switch, "--least-recall", "0"])
-    assert done.exit_code == 0, done.output
-    declared = articles(embedding("title"))
-    assert "'embedding_previous'" in migrate(application, declared)
-    assert [one.standby for one in load_all(reader)] == [True, False]
-    assert is_sound(reader)
-    application.downgrade()
     assert is_sound(reader)

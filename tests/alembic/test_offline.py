@@ -13,7 +13,15 @@ from gte_pg.declaration import Layout
 from gte_pg.errors import DatabaseError
 from gte_pg.install import prepare_database
 from gte_pg.orm import Embedding
-from tests.alembic.application import Application, articles, embedding, encode, fill, is_sound
+from tests.alembic.application import (
+    Application,
+    articles,
+    embedding,
+    encode,
+    fill,
+    is_sound,
+    version,
+)
 from tests.postgres import new_database
 
 # Everything that is not Postgres' own, and what gte-pg knows of the embeddings. What is printed is for
@@ -98,9 +106,3 @@ def test_search_indexes_are_dropped_by_name_and_not_created(application: Applica
     assert 'DROP INDEX IF EXISTS "app"."articles_embedding_tokens";' in application.printed("head")
     with pytest.raises(DatabaseError, match="gte-pg sync builds"):
         application.printed("head:base")
-
-
-def version(connection: Connection) -> str:
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    assert row is not None
-    return str(row[0])

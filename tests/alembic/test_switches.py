@@ -1,0 +1,155 @@
+"""A switch of models and the migrations: on databases where it has been made, and on new ones."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from gte_pg.cli import main
+from gte_pg.database import Connection, load, load_all
+from gte_pg.declaration import Layout
+from gte_pg.errors import DeclarationError
+from gte_pg.sync import missing_search_indexes
+from tests.alembic.application import (
+    OTHER,
+    Application,
+    articles,
+    embedding,
+    encode,
+    fill,
+    is_sound,
+    migrate,
+    version,
+)
+
+LAYOUTS = ("columns", "companion")
+SOURCE = ("title", "body")
+
+
+def switch(application: Application, *how: str) -> None:
+    command = ["switch", "articles", *how, "--dsn", application.dsn, "--least-recall", "0"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+
+
+def add_and_fill(application: Application, reader: Connection, layout: Layout) -> None:
+    migrate(application, articles(embedding("title", layout=layout)))
+    fill(reader)
+    encode(reader)
+
+
+def remains(connection: Connection) -> list[tuple[object, ...]]:
+    """Return what is left of the table and its embeddings."""
+    return connection.execute(
+        "SELECT relname FROM pg_class WHERE relname ~ '^articles' "
+        "UNION ALL SELECT proname FROM pg_proc WHERE proname ~ 'articles' "
+        "UNION ALL SELECT name FROM gte.embedding"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_has_been_switched_stays_as_it_is(
+    application: Application, reader: Connection, layout: Layout
+) -> None:
+    add_and_fill(application, reader, layout)
+    declared = articles(embedding("title", layout=layout, model=OTHER))
+    written = application.revise(declared)
+    assert "op.switch_embedding(" in written
+    assert "_embedding(" not in written.replace("switch_embedding(", "")
+    with pytest.raises(DeclarationError, match="gte-pg switch public.articles --name embedding"):
+        application.upgrade()
+    switch(application, "--model", OTHER)
+    switched = load_all(reader)
+    application.upgrade()
+    assert load_all(reader) == switched
+    assert application.differences(declared) == []
+    with pytest.raises(DeclarationError, match="--back"):
+        application.downgrade()
+    switch(application, "--back")
+    application.downgrade()
+    assert application.differences(articles(embedding("title", layout=layout))) == []
+    assert is_sound(reader)
+
+
+@pytest.mark.parametrize("how", ["connected", "printed"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_table_without_rows_is_switched_by_the_migration(
+    application: Application, reader: Connection, layout: Layout, how: str
+) -> None:
+    migrate(application, articles(embedding("title", layout=layout)))
+    latter = articles(embedding("title", layout=layout, model=OTHER))
+    application.revise(latter)
+    if how == "connected":
+        application.upgrade()
+        assert missing_search_indexes(reader, load(reader, "articles").declaration) == []
+    else:
+        application.run_printed(f"{version(reader)}:head")
+    assert application.differences(latter) == []
+    fill(reader)
+    encode(reader)
+    assert is_sound(reader)
+
+
+def test_what_is_printed_refuses_rows_of_the_former_model(
+    application: Application, reader: Connection
+) -> None:
+    add_and_fill(application, reader, "columns")
+    before = version(reader)
+    application.revise(articles(embedding("title", model=OTHER)))
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        application.run_printed(f"{before}:head")
+    assert "gte-pg switch public.articles --name embedding" in raised.value.stderr
+    switch(application, "--model", OTHER)
+    switched = load_all(reader)
+    application.run_printed(f"{before}:head")
+    assert load_all(reader) == switched
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_later_migrations_take_the_former_embedding_along(
+    application: Application, reader: Connection, layout: Layout
+) -> None:
+    """They do not speak of it: a new database has none."""
+
+    def declared(*source: str, text: Any = sa.Text) -> sa.MetaData:
+        return articles(embedding(*source, layout=layout, model=OTHER), text=text)
+
+    migrate(application, articles(embedding("title", layout=layout), text=sa.String(40)))
+    fill(reader)
+    encode(reader)
+    application.revise(declared("title", text=sa.String(40)))
+    switch(application, "--model", OTHER)
+    application.upgrade()
+    for later, source in (declared("title"), ("title",)), (declared("title", "body"), SOURCE):
+        assert "embedding_previous" not in migrate(application, later)
+        encode(reader)
+        assert is_sound(reader)
+        assert [one.declaration.source for one in load_all(reader)] == [source, source]
+    assert "embedding_previous" not in migrate(application, sa.MetaData())
+    assert remains(reader) == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_metadata_drops_a_table_with_what_a_switch_left(
+    application: Application, reader: Connection, layout: Layout
+) -> None:
+    add_and_fill(application, reader, layout)
+    switch(application, "--model", OTHER)
+    articles(embedding("title", layout=layout, model=OTHER)).drop_all(application.engine)
+    assert remains(reader) == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gte_pg_remove_takes_it_along(
+    application: Application, reader: Connection, layout: Layout
+) -> None:
+    add_and_fill(application, reader, layout)
+    switch(application, "--model", OTHER)
+    done = CliRunner().invoke(main, ["remove", "articles", "--dsn", application.dsn])
+    assert "no longer has the embedding embedding and embedding_previous" in done.output
+    reader.execute("DROP TABLE articles")
+    assert remains(reader) == []
