@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import threading
-import time
 
 import click
 
@@ -18,20 +15,18 @@ from gte_pg.declaration import TRIGGER_PREFIX
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import (
     Limit,
+    OnceAMinute,
     Team,
-    Unguarded,
     count_broken,
     missing_triggers,
     sync_once,
+    warn_if_unguarded,
     worker_statements,
 )
 from gte_pg.sync import repair as repair_rows
 from gte_pg.sync import watch as keep_watching
 
 logger = logging.getLogger(__name__)
-
-# A watcher says again that an embedding cannot be loaded.
-_SAY_AGAIN_SECONDS = 60
 
 
 @click.command()
@@ -94,18 +89,14 @@ def sync(
 
 
 def _watch(team: Team, table: str | None) -> None:
-    # When what was said last; every worker of the team asks.
-    said: dict[str, float] = {}
-    turn = threading.Lock()
+    said = OnceAMinute()
 
     def embeddings(connection: Connection) -> list[Registered]:
         problems: list[DatabaseError] = []
         found = load_all(connection, table, problems=problems)
-        with turn:
-            for problem in map(str, problems):
-                if time.monotonic() - said.get(problem, -math.inf) > _SAY_AGAIN_SECONDS:
-                    said[problem] = time.monotonic()
-                    logger.warning("%s", problem)
+        for problem in map(str, problems):
+            if said.is_due(problem):
+                logger.warning("%s", problem)
         return found
 
     for registered, progress in keep_watching(team, embeddings):
@@ -128,7 +119,6 @@ def _repair(dsn: str, table: str | None) -> list[DatabaseError]:
 
 def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> None:
     left = 0
-    unguarded = Unguarded()
     with connect(team.dsn) as connection:
         embeddings = load_all(connection, table, problems=problems)
     if not embeddings and not problems:
@@ -137,7 +127,7 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
         if team.stop.is_set():
             break
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
-            unguarded.tell(connection, registered)
+            warn_if_unguarded(connection, registered)
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)
             ).left

@@ -25,6 +25,11 @@ SELECT pg_get_userbyid(nspowner) AS owner, pg_has_role(nspowner, 'USAGE') AS is_
 FROM pg_namespace WHERE nspname = 'gte'
 """)
 
+# Their numbers may become another table's, at the latest when a dump is restored elsewhere.
+_FORGET_DROPPED_TABLES = sql.SQL("""\
+DELETE FROM gte.embedding AS e
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = e.relation)""")
+
 _PACKAGE = resources.files("gte_pg")
 
 
@@ -78,6 +83,7 @@ def _make(connection: Connection, vector: PgVector) -> None:
     config.attributes["connection"] = connection
     with _outer_migration():
         command.upgrade(config, "head")
+    run(connection, _FORGET_DROPPED_TABLES)
     functions = _PACKAGE.joinpath("database/functions.sql").read_text(encoding="utf-8")
     run(connection, sql.SQL(functions))
     for name in ("search", "similar"):

@@ -5,23 +5,24 @@ from __future__ import annotations
 from gte_pg.sync.check import count_broken, repair
 from gte_pg.sync.failures import Failure, list_failures, retry_failures, retry_statement
 from gte_pg.sync.indexes import may_build_indexes, missing_search_indexes
+from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.statements import worker_statements
 from gte_pg.sync.status import Status, clock, status
 from gte_pg.sync.sync import Progress, sync_once, watch
 from gte_pg.sync.team import Limit, Team
 from gte_pg.sync.triggers import missing_triggers
-from gte_pg.sync.unguarded import Unguarded
+from gte_pg.sync.unguarded import warn_if_unguarded
 from gte_pg.sync.wait import wait_until_synced
 from gte_pg.sync.worker import Round, Worker
 
 __all__ = [
     "Failure",
     "Limit",
+    "OnceAMinute",
     "Progress",
     "Round",
     "Status",
     "Team",
-    "Unguarded",
     "Worker",
     "clock",
     "count_broken",
@@ -35,6 +36,7 @@ __all__ = [
     "status",
     "sync_once",
     "wait_until_synced",
+    "warn_if_unguarded",
     "watch",
     "worker_statements",
 ]

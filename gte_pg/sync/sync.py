@@ -28,9 +28,10 @@ from gte_pg.sync.indexes import (
     update_statistics,
 )
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
+from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.status import clock, count_pending, status
 from gte_pg.sync.team import Team
-from gte_pg.sync.unguarded import Unguarded
+from gte_pg.sync.unguarded import warn_if_unguarded
 
 logger = logging.getLogger(__name__)
 
@@ -105,18 +106,19 @@ def watch(
     whose files or whose memory are missing is tried again: no row is blamed for any of it. Logs which of
     them lack triggers.
     """
-    unguarded = Unguarded()
+    looked_at = OnceAMinute()
 
-    def looked_at(connection: Connection) -> list[Registered]:
+    def guarded(connection: Connection) -> list[Registered]:
         found = embeddings(connection)
         for registered in found:
-            unguarded.tell(connection, registered)
+            if looked_at.is_due(registered.id):
+                warn_if_unguarded(connection, registered)
         return found
 
     counts: dict[Registered, Progress] = {}
     not_before: dict[Registered, float] = {}
     unseen: Counter[Registered] = Counter()  # rows encoded since search was last seen to
-    for registered, done in team.watch(looked_at):
+    for registered, done in team.watch(guarded):
         so_far = counts.get(registered, Progress("encoding", 0))
         if done is not None:
             counts[registered] = replace(

@@ -6,38 +6,22 @@ Somebody has dropped a source column with CASCADE, which takes triggers along, o
 from __future__ import annotations
 
 import logging
-import threading
-import time
 
 from gte_pg.database import Connection, Registered
 from gte_pg.sync.triggers import missing_triggers
 
 logger = logging.getLogger(__name__)
 
-_AGAIN_SECONDS = 60
 
-
-class Unguarded:
-    """Logs which embeddings lack triggers, each once a minute at most, whichever thread asks."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._not_before: dict[int, float] = {}
-
-    def tell(self, connection: Connection, registered: Registered) -> None:
-        """Log a warning if triggers of this embedding are missing or disabled: a query of the catalog."""
-        with self._lock:
-            now = time.monotonic()
-            if now < self._not_before.get(registered.id, now):
-                return
-            self._not_before[registered.id] = now + _AGAIN_SECONDS
-        missing = missing_triggers(connection, registered)
-        if missing:
-            written = registered.declaration.written
-            logger.warning(
-                "%s: triggers are missing, disabled or out of date (%s): what is written may keep the "
-                "vector of a former text. Make them anew: gte-pg sync --repair --table %s",
-                written,
-                ", ".join(missing),
-                written,
-            )
+def warn_if_unguarded(connection: Connection, registered: Registered) -> None:
+    """Log a warning if triggers of this embedding are missing or disabled: a query of the catalog."""
+    missing = missing_triggers(connection, registered)
+    if missing:
+        written = registered.declaration.written
+        logger.warning(
+            "%s: triggers are missing, disabled or out of date (%s): what is written may keep the vector "
+            "of a former text. Make them anew: gte-pg sync --repair --table %s",
+            written,
+            ", ".join(missing),
+            written,
+        )

@@ -74,6 +74,21 @@ def test_a_renamed_table_is_followed(
     assert rows == [(hit.key, hit.score) for hit in hits]
 
 
+def test_a_dropped_table_is_forgotten_and_no_other(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    for name in ("articles", "notes"):
+        connection.execute(ARTICLES.replace("articles", name))
+        connection.execute(f"INSERT INTO {name} VALUES (1, 'cat')".encode())
+        drain(connection, add_embedding(dsn, connection, name, ("title",), model))
+    connection.execute("DROP TABLE articles")
+    with engine(dsn).begin() as transaction:
+        ensure_schema(transaction)
+    assert connection.execute("SELECT relation::regclass::text FROM gte.embedding").fetchall() == [
+        ("notes",)
+    ]
+
+
 def test_a_database_without_pgvector_says_so(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
