@@ -250,19 +250,17 @@ def _encode(
 ) -> tuple[list[_Success], list[_Failure]]:
     """Encode the texts; if that fails, halve them until the ones that fail stand alone.
 
-    A ModelError or a lack of memory is nobody's text: it is raised, and no row is blamed.
+    Where no other text can be encoded either, the error is raised, and no row is blamed.
     """
     if not texts:
         return [], []
     try:
-        encoded = encoder.encode(
-            [text.text for text in texts], dimensions=registered.declaration.dimensions
-        )
-        _check_vectors(registered, texts, encoded)
-    except (ModelError, MemoryError):
+        encoded = _vectors(encoder, registered, [text.text for text in texts])
+    except ModelError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a text does to the encoder is recorded
         if len(texts) == 1:
+            _check_is_up(encoder, registered)
             message = str(error) if isinstance(error, GtePgError) else repr(error)
             logger.warning("row %s cannot be encoded: %s", texts[0].key, message)
             retry = not isinstance(error, EncodingError)
@@ -274,7 +272,20 @@ def _encode(
     return [_Success(texts, encoded)], []
 
 
-def _check_vectors(registered: Registered, texts: list[Text], encoded: Encoded) -> None:
+def _check_is_up(encoder: Encoder, registered: Registered) -> None:
+    """Raise ModelError or MemoryError if even the shortest text cannot be encoded."""
+    try:
+        _vectors(encoder, registered, ["a"])
+    except (ModelError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{registered.declaration.model} encodes no text at all ({error!r}); the rows stay pending"
+        ) from error
+
+
+def _vectors(encoder: Encoder, registered: Registered, texts: list[str]) -> Encoded:
+    encoded = encoder.encode(texts, dimensions=registered.declaration.dimensions)
     expected = (len(texts), registered.declaration.dimensions)
     if encoded.dense.shape != expected:
         raise EncodingError(
@@ -282,3 +293,4 @@ def _check_vectors(registered: Registered, texts: list[Text], encoded: Encoded) 
         )
     if not np.isfinite(encoded.dense).all():
         raise EncodingError("the encoder gave a vector that is not finite")
+    return encoded

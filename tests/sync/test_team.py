@@ -27,6 +27,7 @@ from gte_pg.sync import (
     Limit,
     Team,
     Worker,
+    list_failures,
     status,
     sync_once,
     watch,
@@ -200,6 +201,33 @@ def test_a_lack_of_memory_is_an_error_for_people_and_no_row_s_fault(
         list(sync_once(connection, articles, team_of(connection, Interrupted(encoder, allocate))))
     assert status(connection, articles).failed == 0
     assert drain(connection, articles).encoded == 20, "the rows were still leased"
+
+
+def test_one_text_that_needs_more_memory_than_there_is_holds_up_no_other(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    connection.execute("UPDATE articles SET title = 'the great one' WHERE id = 7")
+
+    def allocate(texts: list[str]) -> None:
+        if any("great" in text for text in texts):
+            raise MemoryError("Unable to allocate 9 GiB")
+
+    *_, last = sync_once(connection, articles, team_of(connection, Interrupted(encoder, allocate)))
+    assert (last.encoded, last.left) == (19, 1)
+    (failure,) = list_failures(connection, articles, most=2)
+    assert failure.key == "7"
+    assert "9 GiB" in failure.error
+
+
+def test_an_encoder_that_fails_at_every_text_blames_no_row(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    def fail(_texts: list[str]) -> None:
+        raise RuntimeError("the session is broken")
+
+    with pytest.raises(ModelError, match="no text at all .*the session is broken"):
+        list(sync_once(connection, articles, team_of(connection, Interrupted(encoder, fail))))
+    assert status(connection, articles).failed == 0
 
 
 def test_an_embedding_that_is_removed_meanwhile_is_no_trouble(
