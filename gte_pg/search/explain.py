@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
@@ -102,7 +103,10 @@ def _find(connection: Connection, declaration: Declaration, key: str) -> tuple[l
         vectors=declaration.vectors,
         same_key=key_join(declaration, "d", sql.Literal(key)),
     )
-    row = connection.execute(statement).fetchone()
+    try:
+        row = connection.execute(statement).fetchone()
+    except psycopg.DataError as error:
+        raise QueryError(f"{key!r} is no key of {declaration.written}: {error}") from error
     if row is None:
         raise QueryError(f"{declaration.written} has no row with the key {key}")
     if row[1]:

@@ -71,7 +71,8 @@ def copy_keys(connection: Connection, registered: Registered, stop: threading.Ev
             raise DatabaseError(
                 f"the keys of {registered.declaration.written} are still to be copied to its companion, "
                 f"which this role may not do ({str(error).strip()}): run gte-pg sync once as the owner of "
-                "the table"
+                "the table or, where row-level security holds for the owner too, as a role with BYPASSRLS "
+                f"that may insert into {registered.declaration.vectors.as_string()}"
             ) from error
         else:
             rows = min(rows * 2, _MOST_ROWS)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -56,11 +55,10 @@ def test_what_is_wrong_is_said(
         ('["x"]', "does not fit"),
         ("x", "does not fit"),
         ("{", "does not fit"),
+        ('["x", "1; DROP TABLE parts"]', "is no key of public.parts: invalid input syntax"),
     ):
         with pytest.raises(QueryError, match=message):
             explain(connection, parts, encoder, query, key)
-    with pytest.raises(psycopg.DataError):
-        explain(connection, parts, encoder, query, '["x", "1; DROP TABLE parts"]')
 
 
 def test_the_command_fits_a_terminal(
