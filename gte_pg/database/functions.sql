@@ -120,6 +120,12 @@ AS $body$
 DECLARE
     held text := (SELECT e.generation FROM gte.embedding AS e WHERE e.id = embedding);
 BEGIN
+    IF held IS NULL THEN
+        RAISE EXCEPTION 'this embedding is not declared in this database: no trigger watches over its vectors'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Declare it by gte-pg add, metadata.create_all() or op.add_embedding(); columns of its '
+                      'names that are there already must be dropped before.';
+    END IF;
     IF held <> asked THEN
         RAISE EXCEPTION 'the query was encoded by %, and the vectors are of %', asked, held
             USING ERRCODE = 'object_not_in_prerequisite_state',
