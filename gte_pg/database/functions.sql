@@ -290,7 +290,7 @@ BEGIN
     FROM pg_index AS i
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS place (attnum, n)
     JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = place.attnum
-    WHERE i.indrelid = "similar".relation AND i.indisprimary;
+    WHERE i.indrelid = "similar".relation AND i.indisprimary AND place.n <= i.indnkeyatts;
     key_values := CASE WHEN cardinality(key_columns) = 1 THEN ARRAY[key]
                        ELSE ARRAY(SELECT json_array_elements_text(key::json)) END;
     IF key IS NULL OR cardinality(key_columns) IS DISTINCT FROM cardinality(key_values) THEN

@@ -53,7 +53,17 @@ _SETTLED = {
     "bytea": "encode({}, 'hex')",
     "real": "{}::numeric::text",
     "double precision": "{}::numeric::text",
+    "money": "{}::numeric::text",
+    "interval": "extract(epoch from {})::numeric::text",
+    "timestamp without time zone": "extract(year from {})::int::text",
+    "timestamp with time zone": "extract(year from {} AT TIME ZONE 'UTC')::int::text",
 }
+
+# Postgres rewrites the statement that writes vectors back, and refuses it.
+_RULES = """
+SELECT rulename FROM pg_rewrite
+WHERE ev_class = %(table)s::regclass AND ev_type = '2' AND ev_enabled <> 'D'
+"""
 
 _TRIAL = "gte_pg_text"
 
@@ -71,33 +81,9 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
     Leaves nothing behind in the caller's transaction, which may be used afterwards.
     """
     table = declaration.relation.as_string()
-    named = {"table": table, "source": list(declaration.source)}
-    for column, generated, kind, settings, array in connection.exec_driver_sql(_COLUMNS, named):
-        if generated:
-            raise DeclarationError(
-                f"the column {column!r} of {table} is generated: a trigger cannot see its new value. "
-                "Name the columns that it is generated from"
-            )
-        if array and declaration.expression is None:
-            raise DeclarationError(
-                f"the column {column!r} of {table} is a {kind}, and there are many ways to make one text "
-                f"of it. Write a function that does: CREATE FUNCTION public.joined({kind}) RETURNS text "
-                "IMMUTABLE RETURN array_to_string($1, ', '), and use the expression "
-                f"public.joined({{{column}}})"
-            )
-        if settings and declaration.expression is None:
-            raise DeclarationError(
-                f"the column {column!r} of {table} is a {kind}, whose text depends on settings of the "
-                "session that reads it. Use a column of text, or an expression that does not: "
-                f"{_SETTLED.get(kind, _SETTLED['date']).format('{' + column + '}')}, say"
-            )
-    if declaration.layout == "companion":
-        for column, kind in connection.exec_driver_sql(_FOREIGN_KEYS, named):
-            raise DeclarationError(
-                f"the key column {column!r} of {table} is a {kind}: the triggers of a companion compare "
-                "keys of Postgres' own types only. Use the layout columns"
-            )
-    if heirs := connection.exec_driver_sql(_HEIRS, named).scalars().all():
+    _check_columns(connection, declaration, table)
+    _check_layout(connection, declaration, table)
+    if heirs := connection.exec_driver_sql(_HEIRS, {"table": table}).scalars().all():
         raise DeclarationError(
             f"{', '.join(heirs)} inherits from {table}: what is written there fires no trigger of {table}, "
             "so it would never be encoded. Make it a partition, or put the embedding on the tables that "
@@ -111,6 +97,47 @@ def check_source_text(connection: Connection, declaration: Declaration) -> None:
         )
     if declaration.expression is not None:
         _try_expression(connection, declaration)
+
+
+def _check_columns(connection: Connection, declaration: Declaration, table: str) -> None:
+    named = {"table": table, "source": list(declaration.source)}
+    for column, generated, kind, settings, array in connection.exec_driver_sql(_COLUMNS, named):
+        if generated:
+            raise DeclarationError(
+                f"the column {column!r} of {table} is generated: a trigger cannot see its new value. "
+                "Name the columns that it is generated from"
+            )
+        if declaration.expression is not None:
+            continue
+        if array:
+            raise DeclarationError(
+                f"the column {column!r} of {table} has the type {kind}, and there are many ways to make "
+                "one text of it. Write a function that does: CREATE FUNCTION "
+                f"public.joined({kind}) RETURNS text IMMUTABLE RETURN array_to_string($1, ', '), and use "
+                f"the expression public.joined({{{column}}})"
+            )
+        if settings:
+            settled = _SETTLED.get(kind, "an immutable function of {}").format("{" + column + "}")
+            raise DeclarationError(
+                f"the column {column!r} of {table} has the type {kind}, whose text depends on settings "
+                "of the session that reads it. Use a column of text, or an expression that does not: "
+                f"{settled}"
+            )
+
+
+def _check_layout(connection: Connection, declaration: Declaration, table: str) -> None:
+    if declaration.layout == "companion":
+        for column, kind in connection.exec_driver_sql(_FOREIGN_KEYS, {"table": table}):
+            raise DeclarationError(
+                f"the key column {column!r} of {table} is a {kind}: the triggers of a companion compare "
+                "keys of Postgres' own types only. Use the layout columns"
+            )
+        return
+    for (rule,) in connection.exec_driver_sql(_RULES, {"table": table}):
+        raise DeclarationError(
+            f"the table {table} has the rule {rule!r} ON UPDATE, with which vectors cannot be written back "
+            "to its rows: use the layout companion, or make a trigger of it"
+        )
 
 
 def _try_expression(connection: Connection, declaration: Declaration) -> None:

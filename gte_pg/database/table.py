@@ -91,7 +91,7 @@ SELECT a.attname, format_type(a.atttypid, a.atttypmod)
 FROM pg_index i
 CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-WHERE i.indrelid = %s AND i.indisprimary
+WHERE i.indrelid = %s AND i.indisprimary AND k.place <= i.indnkeyatts
 ORDER BY k.place
 """
 

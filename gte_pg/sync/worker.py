@@ -52,7 +52,7 @@ _PIECE_CHARACTERS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one batch came to, in rows. `left` are still pending: changed meanwhile, or locked."""
+    """What one batch came to, in rows. `left` are still pending or gone: changed meanwhile, or locked."""
 
     encoded: int
     failed: int
@@ -141,11 +141,10 @@ class Worker:
         self._claims.pass_by(_HELD_SECONDS)
 
     def _round(self, batch: Batch) -> Round:
-        read = written = cleared = 0
+        written = cleared = 0
         keys: list[str] = []
         failed: list[_Failure] = []
         for texts, textless in self._rows.read_in_parts(batch.keys):
-            read += len(texts) + len(textless)
             taken_off = self._rows.clear(textless)
             cleared += taken_off.rows
             failed += _refused(taken_off)
@@ -163,7 +162,7 @@ class Worker:
             if not self._may_go_on(batch):
                 break
         self._note(batch, keys, failed, written)
-        left = read - written - cleared - len(failed)
+        left = len(batch.keys) - written - cleared - len(failed)
         if left:
             self.wary_until = time.monotonic() + _WARY_SECONDS
         return Round(written, len(failed), left)

@@ -74,11 +74,11 @@ def test_a_template_may_hold_anything(
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ({"source": ("born",)}, "is a date, whose text depends on settings"),
+        ({"source": ("born",)}, "has the type date, whose text depends on settings"),
         ({"template": "{title} {born}"}, "extract.year from {born}"),
         ({"source": ("title", "share")}, r"depends on settings.*{share}::numeric::text"),
         ({"source": ("digest",)}, r"depends on settings.*encode\({digest}, 'hex'\)"),
-        ({"source": ("title", "tags")}, r"is a text\[\], and there are many ways"),
+        ({"source": ("title", "tags")}, r"has the type text\[\], and there are many ways"),
         ({"source": ("upper",)}, "is generated"),
         ({"expression": "upper({upper})"}, "is generated"),
         ({"expression": "{title} || {born}::text"}, "not immutable"),
@@ -108,6 +108,20 @@ def test_text_that_is_not_the_rows_alone_is_refused(
     assert connection.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0"
     ).fetchone() == (7,)
+
+
+@pytest.mark.parametrize(
+    "kind", ["date", "timestamp", "timestamptz", "interval", "bytea", "real", "float8"]
+)
+def test_the_expression_that_is_proposed_is_accepted(
+    dsn: str, connection: Connection, model: str, kind: str
+) -> None:
+    connection.execute(f"CREATE TABLE people (id int PRIMARY KEY, value {kind})".encode())
+    with pytest.raises(DeclarationError) as refused:
+        add_embedding(dsn, connection, "people", ("value",), model)
+    _, _, proposed = str(refused.value).rpartition("that does not: ")
+    registered = add_embedding(dsn, connection, "people", (), model, expression=proposed)
+    assert registered.declaration.source == ("value",)
 
 
 def test_an_expression_may_say_what_a_date_is_called(
