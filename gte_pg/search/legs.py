@@ -151,8 +151,8 @@ class Legs:
         """Every row that has a vector and matches, with its parts."""
         has_vector = self.tables.column(self.declaration.dense_column).is_not(None)
         parts = self.dense(query).label("dense"), self.sparse(query).label("sparse")
-        seen = self.tables.hides_nothing(self.given.embedding)
-        return self.tables.select(*self.tables.keys(), *parts).where(has_vector, seen)
+        is_a_row_s = self.tables.is_a_row_s(self.given.embedding)
+        return self.tables.select(*self.tables.keys(), *parts).where(has_vector, is_a_row_s)
 
 
 class _Tid(sa.types.UserDefinedType[str]):

@@ -62,21 +62,37 @@ class Tables:
         nothing = sa.select(number(1)).select_from(self.rows.alias("gte_first")).limit(number(0))
         return [nothing.scalar_subquery().label("locked")]
 
-    def hides_nothing(self, embedding: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-        """Whether a row of the vectors may be seen for all that its own table's policies say.
+    def is_a_row_s(self, embedding: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        """Whether vectors are those of a row that is there and may be seen.
 
-        A companion has the policy that its rows are seen with theirs, but its owner is not bound by it,
-        also not where FORCE ROW LEVEL SECURITY binds him on his table: then it is asked here.
+        A companion has the policy that its rows are seen with theirs, but its owner is not bound by it.
+        Where that may matter it is asked here: the table has policies that bind this role (FORCE ROW LEVEL
+        SECURITY), or it can lose rows without a trigger, by DROP or TRUNCATE of a partition, or, if it is
+        unlogged, by a crash.
         """
         if self.rows is self.vectors:
             return sa.true()
         declared, active = registry(), sa.func.row_security_active
-        unasked = sa.select(sa.or_(~active(declared.c.relation), active(declared.c.vectors))).where(
-            declared.c.id == embedding
+        relation = sa.table(
+            "pg_class", *map(sa.column, ("oid", "relkind", "relpersistence")), schema="pg_catalog"
+        )
+        loses_rows = sa.or_(
+            relation.c.relkind == sa.literal_column("'p'"),
+            relation.c.relpersistence == sa.literal_column("'u'"),
+        )
+        unasked = (
+            sa.select(
+                sa.or_(
+                    active(declared.c.vectors),
+                    sa.not_(sa.or_(active(declared.c.relation), loses_rows)),
+                )
+            )
+            .join_from(declared, relation, relation.c.oid == declared.c.relation)
+            .where(declared.c.id == embedding)
         )
         row = self.rows.alias("gte_row")
-        is_seen = sa.select(number(1)).select_from(row).where(self._same_row(row))
-        return sa.or_(unasked.scalar_subquery(), is_seen.correlate(self.vectors).exists())
+        is_there = sa.select(number(1)).select_from(row).where(self._same_row(row))
+        return sa.or_(unasked.scalar_subquery(), is_there.correlate(self.vectors).exists())
 
     def _same_row(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
         names = [column.name for column in self.declaration.key]
