@@ -90,7 +90,7 @@ def _make(connection: Connection, vector: PgVector) -> None:
         pin = sql.SQL("ALTER FUNCTION gte.{} SET search_path = {}")
         run(connection, pin.format(sql.Identifier(name), pinned))
     run(connection, sql.SQL("GRANT USAGE ON SCHEMA gte TO PUBLIC"))
-    run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.key_frequency TO PUBLIC"))
+    run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.visible_key_frequency TO PUBLIC"))
 
 
 @contextmanager

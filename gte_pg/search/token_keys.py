@@ -49,9 +49,8 @@ def ranked_keys(query: sa.CTE, parameters: Parameters, step: float) -> sa.CTE:
         .where(parameters.sparse_weight > number(0))
         .subquery("possible_keys")
     )
-    frequency = sa.table(
-        "key_frequency", sa.column("embedding"), sa.column("key"), sa.column("rows"), schema="gte"
-    )
+    names = ("embedding", "key", "rows")
+    frequency = sa.table("visible_key_frequency", *map(sa.column, names), schema="gte")
     rows = (
         sa.select(frequency.c.rows)
         .where(frequency.c.embedding == parameters.embedding, frequency.c.key == possible.c.key)

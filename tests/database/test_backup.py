@@ -107,3 +107,19 @@ def test_rows_restored_into_a_schema_that_is_there(
         assert missing_triggers(target, registered)
         assert repair(target, registered) == 0
         check(target, encoder)
+
+
+def test_a_role_that_may_only_read_everything_dumps_it(
+    connection: Connection, filled: Connection, layout: Layout, tmp_path: Path
+) -> None:
+    """Where there are companions it must be one that reads past their policies."""
+    pg_dump = tool(connection, "pg_dump")
+    past = " BYPASSRLS" if layout == "companion" else ""
+    connection.execute(f"CREATE ROLE backup LOGIN{past}".encode())
+    try:
+        connection.execute("GRANT pg_read_all_data TO backup")
+        dsn = make_conninfo(connection.info.dsn, user="backup")
+        run(pg_dump, "-d", dsn, "-f", str(tmp_path / "dump.sql"))
+        assert "COPY gte.key_frequency" in (tmp_path / "dump.sql").read_text(encoding="utf-8")
+    finally:
+        connection.execute("DROP OWNED BY backup; DROP ROLE backup")

@@ -158,10 +158,12 @@ def test_a_stranger_learns_nothing(
     assert connection.execute(past).fetchone() != (None,)
     with tenant(connection, "red"):
         assert connection.execute(past).fetchone() != (None,)
-        assert connection.execute("SELECT FROM gte.key_frequency").fetchall()
+        assert connection.execute("SELECT FROM gte.visible_key_frequency").fetchall()
     with tenant(connection, "red", STRANGER):
         assert connection.execute(past).fetchone() == (None,)
-        assert connection.execute("SELECT FROM gte.key_frequency").fetchall() == []
+        assert connection.execute("SELECT FROM gte.visible_key_frequency").fetchall() == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT FROM gte.key_frequency")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             search(connection, articles, query)
 
