@@ -63,7 +63,7 @@ def sync(
     Any number of these may run, on any number of machines. On a terminal it shows a bar, elsewhere
     it prints JSON Lines. Exit code 1: rows are left that were pending when it began, because they
     failed or others held them; see gte-pg status. On SIGTERM and Ctrl-C it writes what it is
-    encoding and leaves.
+    encoding and leaves, with exit code 1 as it is not done; --watch then leaves with 0.
 
     What goes past triggers (session_replication_role, pg_restore --disable-triggers, ATTACH of a
     filled partition) can leave a row with a vector that is not its text's: --check reads every row
@@ -123,17 +123,24 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
         embeddings = load_all(connection, table, problems=problems)
     if not embeddings and not problems:
         click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
-    for registered in embeddings:
-        if team.stop.is_set():
-            break
+    for place, registered in enumerate(embeddings):
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
             left += show(
                 registered.declaration.written, sync_once(connection, registered, team)
             ).left
+        if team.stop.is_set():
+            problems.append(_stopped(embeddings[place:]))
+            break
     if left and team.limit.rows is None:
         problems.append(DatabaseError(f"{left} rows are still pending; see gte-pg status"))
     raise_problems(problems)
+
+
+def _stopped(unfinished: list[Registered]) -> DatabaseError:
+    declarations = [registered.declaration for registered in unfinished]
+    names = ", ".join(f"{declared.written} ({declared.name})" for declared in declarations)
+    return DatabaseError(f"stopped: {names} not done; the same command goes on from here")
 
 
 def _check(dsn: str, table: str | None) -> None:
