@@ -18,6 +18,7 @@ from gte_pg.sync import (
     OnceAMinute,
     Team,
     count_broken,
+    count_failures,
     missing_triggers,
     sync_once,
     warn_if_unguarded,
@@ -62,7 +63,8 @@ def sync(
 
     Any number of these may run, on any number of machines. On a terminal it shows a bar, elsewhere
     it prints JSON Lines. Exit code 1: rows are left that were pending when it began, because they
-    failed or others held them; see gte-pg status. On SIGTERM and Ctrl-C it writes what it is
+    failed or others held them; see gte-pg status. Rows over the --limit are no such thing, once it is used
+    up: then only failed ones are. On SIGTERM and Ctrl-C it writes what it is
     encoding and leaves, with exit code 1 as it is not done; --watch then leaves with 0.
 
     What goes past triggers (session_replication_role, pg_restore --disable-triggers, ATTACH of a
@@ -126,15 +128,20 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
     for place, registered in enumerate(embeddings):
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
-            left += show(
-                registered.declaration.written, sync_once(connection, registered, team)
-            ).left
+            done = show(registered.declaration.written, sync_once(connection, registered, team))
+            left += _failed(team, registered) if team.limit.rows == 0 else done.left
         if team.stop.is_set():
             problems.append(_stopped(embeddings[place:]))
             break
-    if left and team.limit.rows is None:
+    if left:
         problems.append(DatabaseError(f"{left} rows are still pending; see gte-pg status"))
     raise_problems(problems)
+
+
+def _failed(team: Team, registered: Registered) -> int:
+    """Rows over the limit are nothing amiss; those that failed are."""
+    with connect(team.dsn) as connection:
+        return count_failures(connection, registered)
 
 
 def _stopped(unfinished: list[Registered]) -> DatabaseError:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from gte_pg.sync.check import count_broken, repair
-from gte_pg.sync.failures import Failure, list_failures, retry_failures, retry_statement
+from gte_pg.sync.failures import (
+    Failure,
+    count_failures,
+    list_failures,
+    retry_failures,
+    retry_statement,
+)
 from gte_pg.sync.indexes import may_build_indexes, missing_search_indexes
 from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.statements import worker_statements
@@ -26,6 +32,7 @@ __all__ = [
     "Worker",
     "clock",
     "count_broken",
+    "count_failures",
     "list_failures",
     "may_build_indexes",
     "missing_search_indexes",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
+from gte_pg.declaration import key_join
+from gte_pg.sync.settings import lock_in_order
+from gte_pg.sync.source import mark
 
 # After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
 MOST_ATTEMPTS = 5
@@ -35,6 +38,13 @@ ON CONFLICT (embedding, key) DO UPDATE SET
 
 _FORGET = "DELETE FROM gte.failure WHERE embedding = %s AND key = ANY (%s)"
 
+# A failure counts while the row still has the text that failed.
+_STANDS = sql.SQL(
+    "f.embedding = {embedding} AND {join} AND {pending} IS NOT NULL AND f.hash = {mark}"
+)
+
+_COUNT = sql.SQL("SELECT count(*) FROM gte.failure AS f, {vectors} AS d WHERE {stands}")
+
 _LIST = """
 SELECT key, attempts, error, retry_at IS NULL FROM gte.failure
 WHERE embedding = %s ORDER BY failed_at DESC LIMIT %s
@@ -59,6 +69,26 @@ def list_failures(connection: Connection, registered: Registered, *, most: int) 
     """Return up to `most` failures, the latest first; some may have got new text since."""
     rows = connection.execute(_LIST, (registered.id, most)).fetchall()
     return [Failure(*row) for row in rows]
+
+
+def count_failures(connection: Connection, registered: Registered) -> int:
+    """Count the rows whose present text has failed, parked or not."""
+    with connection.transaction():
+        lock_in_order(connection, registered.declaration)
+        counting = _COUNT.format(vectors=registered.declaration.vectors, stands=stands(registered))
+        (count,) = connection.execute(counting).fetchone() or (0,)
+    return int(count)
+
+
+def stands(registered: Registered) -> sql.Composed:
+    """Return the condition that the failure `f` is one of the present text of the row `d`."""
+    declaration = registered.declaration
+    return _STANDS.format(
+        embedding=sql.Literal(registered.id),
+        join=key_join(declaration, "d", sql.Identifier("f", "key")),
+        pending=sql.Identifier("d", declaration.pending_column),
+        mark=mark(declaration),
+    )
 
 
 def record_failure(

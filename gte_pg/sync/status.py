@@ -9,11 +9,10 @@ from typing import Any
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
-from gte_pg.declaration import key_join
 from gte_pg.sync.copy_keys import is_copied
+from gte_pg.sync.failures import stands
 from gte_pg.sync.planned_rows import planned_rows
 from gte_pg.sync.settings import lock_in_order
-from gte_pg.sync.source import mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,6 @@ _ESTIMATED = sql.SQL("""
     SELECT {planned}::bigint AS rows, greatest(0, {planned} - pending) AS encoded, true AS estimated
     FROM due""")
 
-# A failure counts while the row still has the text that failed.
 _STATUS = sql.SQL("""
 WITH due AS (
     SELECT count(*) AS pending,
@@ -59,8 +57,7 @@ WITH due AS (
 ), counted AS ({counted}
 ), failed AS (
     SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
-    FROM gte.failure AS f JOIN {vectors} AS d ON {join}
-    WHERE f.embedding = %(embedding)s AND {pending} IS NOT NULL AND f.hash = {mark}
+    FROM gte.failure AS f, {vectors} AS d WHERE {stands}
 ), speed AS (
     -- From the first minute in which there was something to do.
     SELECT coalesce(sum(rows) / extract(epoch FROM now() - min(minute)), 0)::float8 AS rate
@@ -96,8 +93,7 @@ def status(connection: Connection, registered: Registered) -> Status:
             _STATUS,
             **names,
             counted=counted.format(**names, planned=sql.Literal(planned)),
-            join=key_join(declaration, "d", sql.Identifier("f", "key")),
-            mark=mark(declaration),
+            stands=stands(registered),
         )
         row = connection.execute(statement, {"embedding": registered.id}).fetchone()
         assert row is not None

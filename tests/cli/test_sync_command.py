@@ -11,8 +11,10 @@ from click.testing import CliRunner
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered
-from gte_pg.sync import Progress, Team, sync_once
-from tests.tables import ARTICLES, add_embedding
+from gte_pg.encoder import Encoder
+from gte_pg.errors import EncodingError
+from gte_pg.sync import Progress, Team, Worker, sync_once
+from tests.tables import ARTICLES, Interrupted, add_embedding
 
 
 def gte_pg(dsn: str, *arguments: str) -> Any:
@@ -45,3 +47,22 @@ def test_who_is_stopped_says_what_is_not_done(
     done = gte_pg(dsn, "sync")
     assert done.exit_code == 1
     assert "stopped: public.articles (embedding), public.notes (embedding) not done" in done.stderr
+
+
+@pytest.mark.parametrize("limit", [5, 21, 30])
+def test_rows_over_the_limit_are_nothing_amiss(dsn: str, two: list[Registered], limit: int) -> None:
+    assert gte_pg(dsn, "sync", "--limit", str(limit)).exit_code == 0
+
+
+@pytest.mark.parametrize("limit", [5, 30])
+def test_rows_that_failed_are_amiss_with_a_limit_too(
+    dsn: str, connection: Connection, two: list[Registered], encoder: Encoder, limit: int
+) -> None:
+    def refuse(texts: list[str]) -> None:
+        if "title 13" in texts:
+            raise EncodingError("unlucky")
+
+    list(Worker(connection, two[0], Interrupted(encoder, refuse)).rounds())
+    connection.execute("UPDATE articles SET title = 'again ' || id WHERE id <> 13")
+    done = gte_pg(dsn, "sync", "--limit", str(limit))
+    assert (done.exit_code, "1 rows are still pending" in done.stderr) == (1, True)
