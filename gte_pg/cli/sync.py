@@ -63,9 +63,9 @@ def sync(
 
     Any number of these may run, on any number of machines. On a terminal it shows a bar, elsewhere
     it prints JSON Lines. Exit code 1: rows are left that were pending when it began, because they
-    failed or others held them; see gte-pg status. Rows over the --limit are no such thing, once it is used
-    up: then only failed ones are. On SIGTERM and Ctrl-C it writes what it is
-    encoding and leaves, with exit code 1 as it is not done; --watch then leaves with 0.
+    failed or others held them; see gte-pg status. Once a --limit is used up, only failed ones count.
+    On SIGTERM and Ctrl-C it writes what it is encoding and leaves, with exit code 1 as it is not done;
+    --watch leaves with 0 then.
 
     What goes past triggers (session_replication_role, pg_restore --disable-triggers, ATTACH of a
     filled partition) can leave a row with a vector that is not its text's: --check reads every row
@@ -73,6 +73,10 @@ def sync(
     """
     if (check, watch, repair).count(True) > 1:
         raise click.UsageError("--check, --watch and --repair are three different things: say one")
+    if limit is not None and (check or watch):
+        raise click.UsageError(
+            "--limit is for a sync that leaves: not for --watch, nor for --check"
+        )
     if print_sql:
         with connect(dsn) as connection:
             for registered in load_all(connection, table):

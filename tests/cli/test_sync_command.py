@@ -66,3 +66,9 @@ def test_rows_that_failed_are_amiss_with_a_limit_too(
     connection.execute("UPDATE articles SET title = 'again ' || id WHERE id <> 13")
     done = gte_pg(dsn, "sync", "--limit", str(limit))
     assert (done.exit_code, "1 rows are still pending" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("other", ["--watch", "--check"])
+def test_what_knows_no_limit_refuses_one(dsn: str, other: str) -> None:
+    done = gte_pg(dsn, "sync", other, "--limit", "5")
+    assert (done.exit_code, "--limit is for a sync that leaves" in done.stderr) == (2, True)
