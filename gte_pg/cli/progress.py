@@ -19,12 +19,15 @@ from rich.progress import (
     Progress as Bar,
 )
 
+from gte_pg.declaration import Declaration
 from gte_pg.sync import Progress
 
 
-def show(title: str, progress: Iterable[Progress]) -> Progress:
+def show(declaration: Declaration, progress: Iterable[Progress]) -> Progress:
     """Show the progress of one embedding, a bar on a terminal, else lines; returns its last value."""
-    return (show_bar if sys.stderr.isatty() else show_lines)(title, progress)
+    if sys.stderr.isatty():
+        return show_bar(f"{declaration.written}: {declaration.name}", progress)
+    return show_lines(declaration, progress)
 
 
 def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
@@ -61,13 +64,14 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
     return last
 
 
-def show_lines(title: str, progress: Iterable[Progress]) -> Progress:
+def show_lines(declaration: Declaration, progress: Iterable[Progress]) -> Progress:
     """Print the progress of one embedding, a JSON object a step, and return its last value."""
     started = time.monotonic()
     last = Progress("done", 0)
     for last in progress:
         line = {
-            "table": title,
+            "table": declaration.written,
+            "embedding": declaration.name,
             "stage": last.stage,
             "pending": last.pending,
             "encoded": last.encoded,

@@ -180,7 +180,7 @@ def _encode(team: Team, present: Declaration, registered: Registered) -> None:
     dsn, stop, coming = team.dsn, team.stop, registered.declaration
     with connect(dsn) as connection:
         begun = clock(connection)
-        show(f"{coming.written}: {coming.name}", sync_once(connection, registered, team))
+        show(coming, sync_once(connection, registered, team))
     until = time.monotonic() + _PATIENCE
     while not stop.is_set():
         with connect(dsn) as connection:

@@ -107,7 +107,7 @@ def _watch(team: Team, table: str | None) -> None:
 
     for registered, progress in keep_watching(team, embeddings):
         if progress.stage == "done" and progress.encoded + progress.failed:
-            show(registered.declaration.written, [progress])
+            show(registered.declaration, [progress])
 
 
 def _repair(dsn: str, table: str | None) -> list[DatabaseError]:
@@ -132,7 +132,7 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
     for place, registered in enumerate(embeddings):
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
-            done = show(registered.declaration.written, sync_once(connection, registered, team))
+            done = show(registered.declaration, sync_once(connection, registered, team))
             left += _failed(team, registered) if team.limit.rows == 0 else done.left
         if team.stop.is_set():
             problems.append(_stopped(embeddings[place:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -72,3 +73,18 @@ def test_rows_that_failed_are_amiss_with_a_limit_too(
 def test_what_knows_no_limit_refuses_one(dsn: str, other: str) -> None:
     done = gte_pg(dsn, "sync", other, "--limit", "5")
     assert (done.exit_code, "--limit is for a sync that leaves" in done.stderr) == (2, True)
+
+
+def test_lines_say_which_embedding_they_are_of(
+    dsn: str, two: list[Registered], plain_model: str
+) -> None:
+    switched = gte_pg(dsn, "switch", "notes", "--model", plain_model)
+    assert switched.exit_code == 0, switched.stderr
+    synced = gte_pg(dsn, "sync", "--table", "notes")
+    for done, names in (
+        (switched, {"embedding_next"}),
+        (synced, {"embedding", "embedding_previous"}),
+    ):
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {line["table"] for line in lines} == {"public.notes"}
+        assert {line["embedding"] for line in lines} == names
