@@ -6,8 +6,9 @@ import json
 import click
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.embeddings import find_embeddings
 from gte_pg.cli.problems import noting_problems, raise_problems
-from gte_pg.database import Connection, Registered, connect, load_all
+from gte_pg.database import Connection, Registered, connect
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Status, list_failures
 from gte_pg.sync import status as count
@@ -28,7 +29,7 @@ def status(table: str | None, as_json: bool, dsn: str) -> None:
     """
     problems: list[DatabaseError] = []
     with connect(dsn) as connection:
-        for registered in load_all(connection, table, problems=problems):
+        for registered in find_embeddings(connection, table, problems):
             with noting_problems(connection, registered, problems):
                 (_print_json if as_json else _print)(connection, registered)
     raise_problems(problems)

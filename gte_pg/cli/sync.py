@@ -6,6 +6,7 @@ import logging
 import click
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.embeddings import find_embeddings, no_embedding
 from gte_pg.cli.print_sql import print_named
 from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.progress import show
@@ -78,9 +79,7 @@ def sync(
             "--limit is for a sync that leaves: not for --watch, nor for --check"
         )
     if print_sql:
-        with connect(dsn) as connection:
-            for registered in load_all(connection, table):
-                print_named(worker_statements(connection, registered))
+        _print_sql(dsn, table)
         return
     if check:
         _check(dsn, table)
@@ -94,12 +93,24 @@ def sync(
             _sync_once(team, table, problems)
 
 
+def _print_sql(dsn: str, table: str | None) -> None:
+    problems: list[DatabaseError] = []
+    with connect(dsn) as connection:
+        for registered in find_embeddings(connection, table, problems):
+            with noting_problems(connection, registered, problems):
+                print_named(worker_statements(connection, registered))
+    raise_problems(problems)
+
+
 def _watch(team: Team, table: str | None) -> None:
     said = OnceAMinute()
 
     def embeddings(connection: Connection) -> list[Registered]:
         problems: list[DatabaseError] = []
         found = load_all(connection, table, problems=problems)
+        if table is not None and not found and not problems:
+            # It may be still to come.
+            problems.append(no_embedding(table))
         for problem in map(str, problems):
             if said.is_due(problem):
                 logger.warning("%s", problem)
@@ -126,9 +137,7 @@ def _repair(dsn: str, table: str | None) -> list[DatabaseError]:
 def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> None:
     left = 0
     with connect(team.dsn) as connection:
-        embeddings = load_all(connection, table, problems=problems)
-    if not embeddings and not problems:
-        click.echo("there are no embeddings to sync; make one: gte-pg add TABLE …", err=True)
+        embeddings = find_embeddings(connection, table, problems)
     for place, registered in enumerate(embeddings):
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
@@ -158,7 +167,7 @@ def _check(dsn: str, table: str | None) -> None:
     broken = unguarded = late = 0
     problems: list[DatabaseError] = []
     with connect(dsn) as connection:
-        for registered in load_all(connection, table, problems=problems):
+        for registered in find_embeddings(connection, table, problems):
             with noting_problems(connection, registered, problems):
                 found = count_broken(connection, registered)
                 missing = missing_triggers(connection, registered)

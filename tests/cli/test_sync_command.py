@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -88,3 +90,40 @@ def test_lines_say_which_embedding_they_are_of(
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         assert {line["table"] for line in lines} == {"public.notes"}
         assert {line["embedding"] for line in lines} == names
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("sync",), ("sync", "--check"), ("sync", "--repair"), ("sync", "--print-sql"), ("status",)],
+)
+def test_a_table_without_an_embedding_is_an_error(
+    dsn: str, connection: Connection, command: tuple[str, ...]
+) -> None:
+    connection.execute(ARTICLES)
+    done = gte_pg(dsn, *command, "--table", "articles")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "the table articles has no embedding; make one: gte-pg add articles" in done.stderr
+    done = gte_pg(dsn, *command)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "there are no embeddings; make one" in done.stderr
+
+
+def test_who_watches_a_table_without_an_embedding_waits_for_one(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute(ARTICLES)
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "gte_pg", "sync", "--watch", "--table", "articles", "--dsn", dsn],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stderr is not None
+    assert watcher.stdout is not None
+    assert "the table articles has no embedding" in watcher.stderr.readline()
+    add_embedding(dsn, connection, "articles", ("title",), model)
+    connection.execute("INSERT INTO articles VALUES (1, 'a cat')")
+    assert json.loads(watcher.stdout.readline())["encoded"] == 1
+    watcher.send_signal(signal.SIGTERM)
+    watcher.communicate(timeout=30)
+    assert watcher.returncode == 0
