@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import key_join
-from gte_pg.sync.settings import lock_in_order
+from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import mark
 
 # After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
@@ -45,14 +46,23 @@ _STANDS = sql.SQL(
 
 _COUNT = sql.SQL("SELECT count(*) FROM gte.failure AS f, {vectors} AS d WHERE {stands}")
 
-_LIST = """
-SELECT key, attempts, error, retry_at IS NULL FROM gte.failure
-WHERE embedding = %s ORDER BY failed_at DESC LIMIT %s
-"""
+_LIST = sql.SQL("""
+SELECT f.key, f.attempts, f.error, f.retry_at IS NULL FROM gte.failure AS f, {vectors} AS d
+WHERE {stands} ORDER BY f.failed_at DESC LIMIT {most}
+""")
+
+_HAS_FAILURES = "SELECT FROM gte.failure WHERE embedding = %s LIMIT 1"
+
+_FORGET_ALL = "DELETE FROM gte.failure WHERE embedding = %s"
+
+_FORGET_STALE = sql.SQL("""
+DELETE FROM gte.failure AS f
+WHERE f.embedding = {embedding} AND NOT EXISTS (SELECT FROM {vectors} AS d WHERE {stands})
+""")
 
 _RETRY = sql.SQL("""\
-UPDATE gte.failure SET retry_at = now(), attempts = 0
-WHERE embedding = {embedding} AND ({keys}::text[] IS NULL OR key = ANY ({keys}))""")
+UPDATE gte.failure AS f SET retry_at = now(), attempts = 0 FROM {vectors} AS d
+WHERE {stands} AND ({keys}::text[] IS NULL OR f.key = ANY ({keys}))""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,11 @@ class Failure:
 
 
 def list_failures(connection: Connection, registered: Registered, *, most: int) -> list[Failure]:
-    """Return up to `most` failures, the latest first; some may have got new text since."""
-    rows = connection.execute(_LIST, (registered.id, most)).fetchall()
+    """Return up to `most` failures of rows that still have the text that failed, the latest first."""
+    listing = _about(registered, _LIST, most=sql.Literal(most))
+    with connection.transaction():
+        lock_in_order(connection, registered.declaration)
+        rows = connection.execute(listing).fetchall()
     return [Failure(*row) for row in rows]
 
 
@@ -123,13 +136,40 @@ def forget_failures(connection: Connection, registered: Registered, keys: list[s
     connection.execute(_FORGET, (registered.id, keys))
 
 
+def forget_stale_failures(connection: Connection, registered: Registered) -> None:
+    """Forget the failures of rows that are gone, done, or of another text by now.
+
+    Raises psycopg.Error where this role may not see all rows: one that is hidden is not gone.
+    """
+    if connection.execute(_HAS_FAILURES, (registered.id,)).fetchone() is None:
+        return
+    embedding = sql.Literal(registered.id)
+    try:
+        with looking_up(connection, registered.declaration):
+            connection.execute(_about(registered, _FORGET_STALE, embedding=embedding))
+    except psycopg.DataError:
+        # A key that cannot be read is of a primary key that the table had before.
+        connection.execute(_FORGET_ALL, (registered.id,))
+
+
 def retry_failures(
     connection: Connection, registered: Registered, keys: list[str] | None = None
 ) -> int:
-    """Let failed and parked rows, or those with these keys, be tried again; return how many."""
-    return connection.execute(retry_statement(registered, keys)).rowcount
+    """Let failed and parked rows, or those with these keys, be tried again; return how many.
+
+    Raises psycopg.Error where a row-level policy hides rows from this role.
+    """
+    with connection.transaction():
+        connection.execute("SET LOCAL row_security = off")
+        lock_in_order(connection, registered.declaration)
+        return connection.execute(retry_statement(registered, keys)).rowcount
 
 
 def retry_statement(registered: Registered, keys: list[str] | None = None) -> sql.Composed:
     """Return the statement that does so."""
-    return _RETRY.format(embedding=sql.Literal(registered.id), keys=sql.Literal(keys))
+    return _about(registered, _RETRY, keys=sql.Literal(keys))
+
+
+def _about(registered: Registered, statement: sql.SQL, **terms: sql.Composable) -> sql.Composed:
+    vectors = registered.declaration.vectors
+    return statement.format(vectors=vectors, stands=stands(registered), **terms)

@@ -20,6 +20,7 @@ from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Index, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.copy_keys import copy_keys, is_copied
+from gte_pg.sync.failures import forget_stale_failures
 from gte_pg.sync.indexes import (
     build_index_until,
     is_missing,
@@ -94,6 +95,8 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     if not team.stop.is_set():
         for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
+    with connect(team.dsn) as own:
+        forget_stale_failures(own, registered)
     yield replace(progress, stage="done", left=_left(team, registered, since=begun))
 
 
@@ -132,6 +135,8 @@ def watch(
             if begun >= not_before.get(registered, 0):
                 for name in _prepare_search(team, registered, unseen[registered]):
                     yield registered, replace(so_far, stage="indexing", index=name)
+                with connect(team.dsn) as connection:
+                    forget_stale_failures(connection, registered)
                 # What was told while it took so long is all seen to by now.
                 not_before[registered] = time.monotonic() + _LEAST_PAUSE
                 del unseen[registered]

@@ -1,0 +1,63 @@
+"""Failures of rows that are gone, or that have other text now: they are nobody's trouble any more."""
+
+from __future__ import annotations
+
+import pytest
+
+from gte_pg.database import Connection, Registered, load
+from gte_pg.encoder import Encoder
+from gte_pg.errors import EncodingError
+from gte_pg.sync import Worker, count_failures, list_failures, retry_failures, status, watch
+from gte_pg.sync.failures import forget_stale_failures
+from tests.tables import Interrupted, drain, rows, team_of
+
+
+@pytest.fixture(autouse=True)
+def failed(connection: Connection, articles: Registered, encoder: Encoder) -> None:
+    """All articles have failed; of some the text is another one by now, and some are gone."""
+
+    def refuse(texts: list[str]) -> None:
+        if any("title" in text for text in texts):
+            raise EncodingError("not today")
+
+    list(Worker(connection, articles, Interrupted(encoder, refuse)).rounds())
+    connection.execute(
+        "UPDATE gte.failure SET failed_at = now() - interval '1 day' WHERE key = '1'"
+    )
+    connection.execute("DELETE FROM articles WHERE id BETWEEN 2 AND 9")
+    connection.execute("UPDATE articles SET title = 'another' WHERE id > 9")
+
+
+def test_they_hide_no_other_and_are_not_tried_again(
+    connection: Connection, articles: Registered
+) -> None:
+    assert [failure.key for failure in list_failures(connection, articles, most=5)] == ["1"]
+    assert (count_failures(connection, articles), status(connection, articles).parked) == (1, 1)
+    assert retry_failures(connection, articles) == 1
+
+
+def test_a_sync_forgets_them(connection: Connection, articles: Registered) -> None:
+    drain(connection, articles)
+    assert list(rows(connection, "SELECT key, parked FROM gte.failures")) == [("1", True)]
+
+
+def test_who_watches_forgets_them(connection: Connection, articles: Registered) -> None:
+    team = team_of(connection)
+    for _, progress in watch(team, lambda _: [articles]):
+        if progress.stage == "done":
+            team.stop.set()
+    assert list(rows(connection, "SELECT key, parked FROM gte.failures")) == [("1", True)]
+
+
+@pytest.mark.parametrize("articles", ["columns"], indirect=True)
+def test_those_of_a_former_primary_key_are_forgotten(
+    connection: Connection, articles: Registered
+) -> None:
+    connection.execute("""
+        ALTER TABLE articles DROP CONSTRAINT articles_pkey;
+        ALTER TABLE articles ADD other uuid PRIMARY KEY DEFAULT gen_random_uuid()
+    """)
+    present = load(connection, "articles")
+    forget_stale_failures(connection, present)
+    assert list(rows(connection, "SELECT FROM gte.failures")) == []
+    assert drain(connection, present).encoded == 12
