@@ -130,7 +130,9 @@ def _repair(dsn: str, table: str | None) -> list[DatabaseError]:
     for registered in embeddings:
         # The one before may have taken hours, for which no server keeps an idle connection.
         with connect(dsn) as connection, noting_problems(connection, registered, problems):
-            click.echo(f"{repair_rows(connection, registered)} rows repaired", err=True)
+            done = repair_rows(connection, registered)
+            results = {"repaired": done.rows, "triggers": done.triggers}
+            click.echo(json.dumps(_names(registered) | results))
     return problems
 
 
@@ -172,12 +174,8 @@ def _check(dsn: str, table: str | None) -> None:
                 found = count_broken(connection, registered)
                 missing = missing_triggers(connection, registered)
                 behind = late_triggers(connection, registered.declaration)
-                names = {
-                    "table": registered.declaration.written,
-                    "embedding": registered.declaration.name,
-                }
                 results = {"broken": found, "missing_triggers": missing, "late_triggers": behind}
-                click.echo(json.dumps(names | results))
+                click.echo(json.dumps(_names(registered) | results))
                 broken += found
                 unguarded += len(missing)
                 late += len(behind)
@@ -196,3 +194,7 @@ def _check(dsn: str, table: str | None) -> None:
             )
         )
     raise_problems(problems)
+
+
+def _names(registered: Registered) -> dict[str, object]:
+    return {"table": registered.declaration.written, "embedding": registered.declaration.name}

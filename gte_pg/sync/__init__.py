@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gte_pg.sync.check import count_broken, repair
+from gte_pg.sync.check import Repaired, count_broken, repair
 from gte_pg.sync.failures import (
     Failure,
     count_failures,
@@ -26,6 +26,7 @@ __all__ = [
     "Limit",
     "OnceAMinute",
     "Progress",
+    "Repaired",
     "Round",
     "Status",
     "Team",

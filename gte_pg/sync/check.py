@@ -95,15 +95,24 @@ def count_broken(connection: Connection, registered: Registered) -> int:
     return len(_broken_keys(connection, registered.declaration))
 
 
-def repair(connection: Connection, registered: Registered) -> int:
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """How many rows were mended, and which triggers were wrong and are anew, as `name on table`."""
+
+    rows: int
+    triggers: list[str]
+
+
+def repair(connection: Connection, registered: Registered) -> Repaired:
     """Make missing triggers anew, then such rows pending, or empty where they have no text.
 
-    Returns how many rows were mended. Reads the whole table and writes in short transactions; for missing
+    Reads the whole table and writes in short transactions; for missing
     triggers it waits until nobody has the table for long. Raises DatabaseError if rows cannot be mended,
     when the others are.
     """
     declaration = registered.declaration
-    if missing_triggers(connection, registered):
+    missing = missing_triggers(connection, registered)
+    if missing:
         briefly(connection, partial(make_triggers, connection, registered))
     statements = [build(declaration) for build in _mending(declaration)]
     broken = [_Broken(key) for key in _broken_keys(connection, declaration)]
@@ -123,7 +132,7 @@ def repair(connection: Connection, registered: Registered) -> int:
     left = _broken_keys(connection, declaration) if broken else []
     if left:
         raise _stays_broken(declaration, left, refusals)
-    return mended
+    return Repaired(mended, missing)
 
 
 def _stays_broken(

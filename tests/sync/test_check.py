@@ -75,7 +75,7 @@ def test_what_went_past_the_triggers_is_found_and_mended(
     assert count_broken(connection, articles) == 0
     now = status(connection, articles)
     assert (now.pending, now.encoded >= right) == (0, True)
-    assert repair(connection, articles) == 0
+    assert repair(connection, articles).rows == 0
     assert CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn]).exit_code == 0
 
 
@@ -96,7 +96,15 @@ def test_triggers_that_are_gone_or_off_are_found_and_made_anew(
     assert missing_triggers(connection, articles)
     checked = CliRunner().invoke(main, ["sync", "--check", "--dsn", dsn])
     assert (checked.exit_code, f"{trigger} on articles" in checked.stdout) == (1, True)
-    repair(connection, articles)
+    missing = missing_triggers(connection, articles)
+    repaired = CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn])
+    told = {
+        "table": "public.articles",
+        "embedding": "embedding",
+        "repaired": 0,
+        "triggers": missing,
+    }
+    assert json.loads(repaired.stdout.splitlines()[0]) == told
     assert missing_triggers(connection, articles) == []
     connection.execute("UPDATE articles SET title = 'x'")
     assert status(connection, articles).pending == 10
@@ -172,7 +180,7 @@ def test_the_type_of_a_source_column_is_changed_as_the_guide_says(
         for name in trigger_names(articles.declaration):
             connection.execute(f'DROP TRIGGER "{name}" ON articles'.encode())
         connection.execute(retype)
-    assert repair(connection, articles) == 0
+    assert repair(connection, articles).rows == 0
     assert (missing_triggers(connection, articles), status(connection, articles).pending) == ([], 0)
 
 
@@ -282,13 +290,13 @@ def test_a_partition_is_guarded_like_its_table(
     connection.execute("ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES FROM (11) TO (21)")
     assert missing_triggers(connection, parts) == []
     assert count_broken(connection, parts) == 10, "the rows of the attached partition"
-    assert repair(connection, parts) == 10
+    assert repair(connection, parts).rows == 10
     assert drain(connection, parts).encoded == 10
     connection.execute("ALTER TABLE parts_2 DISABLE TRIGGER USER")
     assert all("on parts_2" in missing for missing in missing_triggers(connection, parts))
     connection.execute("UPDATE parts SET body = 'x' WHERE id >= 10")
     assert count_broken(connection, parts) == 10
-    assert repair(connection, parts) == 10
+    assert repair(connection, parts).rows == 10
     assert drain(connection, parts).encoded == 11
     connection.execute("TRUNCATE parts_1")
     assert drain(connection, parts).left == 0

@@ -66,7 +66,7 @@ def test_until_it_is_done_the_rows_are_pending(
     assert connection.execute(in_sql).fetchone() == (True,)
     connection.execute("DELETE FROM articles_embedding WHERE id = 5")
     assert count_broken(connection, articles) == 1
-    assert repair(connection, articles) == 1
+    assert repair(connection, articles).rows == 1
 
 
 def test_the_first_that_watches_copies_them(connection: Connection, articles: Registered) -> None:
