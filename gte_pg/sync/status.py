@@ -21,9 +21,9 @@ class Status:
 
     Of a table of more than a million rows `rows` is the planner's estimate, and `encoded` those of them
     that are not pending, with text or without: then `estimated` is true. Rows whose keys are still to be
-    copied to a new companion count as pending. `oldest_pending_seconds` is None when
-    nothing is pending, or for rows from before the embedding. `rows_per_second` is what all workers
-    together have encoded in the last five minutes.
+    copied to a new companion count as pending. `oldest_pending_seconds` is None when nothing is pending;
+    rows from before the embedding are pending since it was declared. `rows_per_second` is what all
+    workers together have encoded in the last five minutes.
     """
 
     rows: int
@@ -51,9 +51,10 @@ _ESTIMATED = sql.SQL("""
 
 _STATUS = sql.SQL("""
 WITH due AS (
-    SELECT count(*) AS pending,
-           extract(epoch FROM now() - min({pending}) FILTER (WHERE isfinite({pending})))::float8 AS oldest
-    FROM {vectors} AS d WHERE {pending} IS NOT NULL
+    SELECT count(*) AS pending, min({pending}) AS since FROM {vectors} AS d WHERE {pending} IS NOT NULL
+), oldest AS (
+    SELECT CASE WHEN copying OR since = '-infinity' THEN created_at ELSE since END AS since
+    FROM due LEFT JOIN gte.embedding ON id = %(embedding)s
 ), counted AS ({counted}
 ), failed AS (
     SELECT count(f.retry_at) AS failed, count(*) - count(f.retry_at) AS parked
@@ -63,7 +64,9 @@ WITH due AS (
     SELECT coalesce(sum(rows) / extract(epoch FROM now() - min(minute)), 0)::float8 AS rate
     FROM gte.throughput WHERE embedding = %(embedding)s AND minute > now() - interval '5 minutes'
 )
-SELECT rows, encoded, pending, failed, parked, oldest, rate, estimated FROM counted, due, failed, speed
+SELECT rows, encoded, pending, failed, parked,
+       extract(epoch FROM now() - oldest.since)::float8, rate, estimated
+FROM counted, due, oldest, failed, speed
 """)
 
 _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} <= %(since)s")
@@ -106,8 +109,13 @@ def status(connection: Connection, registered: Registered) -> Status:
             (rows,) = connection.execute(count).fetchone() or (0,)
             estimated = found.estimated
     to_copy = max(0, rows - found.rows)
+    pending = found.pending + to_copy
     return replace(
-        found, rows=found.rows + to_copy, pending=found.pending + to_copy, estimated=estimated
+        found,
+        rows=found.rows + to_copy,
+        pending=pending,
+        oldest_pending_seconds=found.oldest_pending_seconds if pending else None,
+        estimated=estimated,
     )
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from gte_pg.database import Connection, Registered, connect
-from gte_pg.declaration import pending_index
+from gte_pg.declaration import Layout, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError, ModelError
 from gte_pg.sync import (
@@ -20,7 +20,7 @@ from gte_pg.sync import (
 )
 from gte_pg.sync.indexes import build_index
 from gte_pg.sync.rows import Rows
-from tests.tables import Interrupted, add_embedding, broken_rows, drain, team_of
+from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain, team_of
 
 
 def vectors_of(registered: Registered) -> str:
@@ -243,6 +243,24 @@ def test_a_table_of_millions_of_rows_is_not_read_to_know_how_far_it_is(
     monkeypatch.setattr(sys.modules["gte_pg.sync.status"], "_MOST_ROWS_COUNTED", 21)
     found = status(connection, articles)
     assert (found.rows, found.encoded, found.pending, found.estimated) == (22, 21, 1, True)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_rows_from_before_the_embedding_are_pending_since_it_was_declared(
+    dsn: str, connection: Connection, model: str, layout: Layout, copied: bool
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'a cat'), (2, NULL)")
+    articles = add_embedding(
+        dsn, connection, "articles", ("title",), model, layout=layout, copied=copied
+    )
+    connection.execute("UPDATE gte.embedding SET created_at = now() - interval '1 hour'")
+    connection.execute("INSERT INTO articles VALUES (3, 'a dog')")
+    assert status(connection, articles).oldest_pending_seconds == pytest.approx(3_600, abs=60)
+    drain(connection, articles)
+    assert status(connection, articles).oldest_pending_seconds is None
+    connection.execute("UPDATE articles SET title = 'a bird' WHERE id = 1")
+    assert status(connection, articles).oldest_pending_seconds == pytest.approx(0, abs=60)
 
 
 def test_fresh_rows_go_before_the_backfill_and_do_not_starve_it(
