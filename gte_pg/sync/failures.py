@@ -62,7 +62,10 @@ WHERE f.embedding = {embedding} AND NOT EXISTS (SELECT FROM {vectors} AS d WHERE
 
 _RETRY = sql.SQL("""\
 UPDATE gte.failure AS f SET retry_at = now(), attempts = 0 FROM {vectors} AS d
-WHERE {stands} AND ({keys}::text[] IS NULL OR f.key = ANY ({keys}))""")
+WHERE {stands}{asked}""")
+
+# Compared as keys, not as texts: whoever asks may write a composite key with or without spaces.
+_ASKED = sql.SQL(" AND EXISTS (SELECT FROM unnest({keys}::text[]) AS asked (key) WHERE {join})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,11 @@ def retry_failures(
 
 def retry_statement(registered: Registered, keys: list[str] | None = None) -> sql.Composed:
     """Return the statement that does so."""
-    return _about(registered, _RETRY, keys=sql.Literal(keys))
+    asked: sql.Composable = sql.SQL("")
+    if keys is not None:
+        join = key_join(registered.declaration, "d", sql.Identifier("asked", "key"))
+        asked = _ASKED.format(keys=sql.Literal(keys), join=join)
+    return _about(registered, _RETRY, asked=asked)
 
 
 def _about(registered: Registered, statement: sql.SQL, **terms: sql.Composable) -> sql.Composed:
