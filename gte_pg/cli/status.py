@@ -23,9 +23,10 @@ _MOST_ERRORS = 5
 def status(table: str | None, as_json: bool, dsn: str) -> None:
     """Show for every embedding how many rows are encoded, pending and failed, and since when.
 
-    Of tables of more than a million rows the pending ones are counted and all rows estimated. Rows that
-    failed are listed with their errors: SELECT * FROM gte.failures has them all. Exit code 1: of some
-    embedding nothing can be said, because its column is gone, say, or the role may not read its table.
+    Of tables of more than a million rows the pending ones are counted and all rows estimated. Of the rows
+    that failed the last five are listed with their errors: SELECT * FROM gte.failures has them all. Exit
+    code 1: the TABLE has no embedding, or of some embedding nothing can be said, because its column is
+    gone, say, or the role may not read its table.
     """
     problems: list[DatabaseError] = []
     with connect(dsn) as connection:
@@ -45,7 +46,9 @@ def _print_json(connection: Connection, registered: Registered) -> None:
         "standby": registered.standby,
     }
     found = dataclasses.asdict(count(connection, registered))
-    click.echo(json.dumps(names | found | model))
+    failures = list_failures(connection, registered, most=_MOST_ERRORS)
+    errors = {"failures": [dataclasses.asdict(failure) for failure in failures]}
+    click.echo(json.dumps(names | found | errors | model))
 
 
 def _print(connection: Connection, registered: Registered) -> None:
@@ -56,8 +59,9 @@ def _print(connection: Connection, registered: Registered) -> None:
     click.echo(f"  {declaration.generation}")
     click.echo(f"  {_summary(found)}")
     for failure in list_failures(connection, registered, most=_MOST_ERRORS):
-        state = "parked" if failure.parked else "will be retried"
-        click.echo(f"  row {failure.key}, {state}: {failure.error}")
+        state = "parked" if failure.parked else "to be retried"
+        attempts = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
+        click.echo(f"  row {failure.key}, {state} after {attempts}: {failure.error}")
 
 
 def _summary(found: Status) -> str:
