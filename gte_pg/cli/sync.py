@@ -68,9 +68,9 @@ def sync(
     On SIGTERM and Ctrl-C it writes what it is encoding and leaves, with exit code 1 as it is not done;
     --watch leaves with 0 then.
 
-    What goes past triggers (session_replication_role, pg_restore --disable-triggers, ATTACH of a
-    filled partition) can leave a row with a vector that is not its text's: --check reads every row
-    and compares, with exit code 1 if there are such rows, and --repair has them encoded again.
+    What goes past triggers (somebody who disables them, pg_restore --disable-triggers, ATTACH of a filled
+    partition) can leave a row with a vector that is not its text's: --check reads every row and
+    compares, with exit code 1 if there are such rows, and --repair has them encoded again.
     """
     if (check, watch, repair).count(True) > 1:
         raise click.UsageError("--check, --watch and --repair are three different things: say one")

@@ -1,10 +1,10 @@
 """Check: does anything break the invariant of the capture? Repair: make it whole again.
 
-The triggers keep the invariant against every writer. What goes past triggers can break it: a
-superuser's `session_replication_role`, `pg_restore --disable-triggers`, ATTACH of a filled partition,
-and whoever disables or drops the triggers themselves. The check reads every row and compares
-contents: the hash of the text as it stands with the hash that came with the vector. A row for which the
-expression raises has no text that anybody could compare: it is right only while it is pending.
+The triggers keep the invariant against every writer. What goes past triggers can break it:
+`pg_restore --disable-triggers`, ATTACH of a filled partition, and whoever disables or drops the triggers
+themselves. The check reads every row and compares contents: the hash of the text as it stands with the
+hash that came with the vector. A row for which the expression raises has no text that anybody could
+compare: it is right only while it is pending.
 """
 
 from __future__ import annotations
