@@ -217,6 +217,10 @@ DECLARE
     declared record;
     is_pending boolean;
 BEGIN
+    IF timeout IS NULL THEN
+        RAISE EXCEPTION 'the timeout is NULL: say how long to wait'
+            USING ERRCODE = 'null_value_not_allowed', HINT = 'Without one it is a minute.';
+    END IF;
     IF NOT EXISTS (
         SELECT FROM gte.embedding AS e WHERE e.relation = wait_until_synced.relation AND NOT e.standby
     ) THEN

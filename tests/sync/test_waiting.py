@@ -58,3 +58,9 @@ def test_who_would_wait_in_vain_is_told(
         wait_until_synced(connection, "plain")
     with pytest.raises(psycopg.errors.UndefinedObject, match="has no embedding"):
         connection.execute("SELECT gte.wait_until_synced('plain')")
+
+
+def test_nobody_waits_for_ever(connection: Connection, articles: Registered) -> None:
+    connection.execute("SET statement_timeout = '5s'")
+    with pytest.raises(psycopg.errors.NullValueNotAllowed, match="the timeout is NULL"):
+        connection.execute("SELECT gte.wait_until_synced('articles', NULL)")
