@@ -18,9 +18,11 @@ from gte_pg.sync import (
     Limit,
     OnceAMinute,
     Team,
+    check_statements,
     count_broken,
     count_failures,
     missing_triggers,
+    repair_statements,
     sync_once,
     warn_if_unguarded,
     worker_statements,
@@ -47,7 +49,7 @@ logger = logging.getLogger(__name__)
     type=click.IntRange(1, 64),
     help="Connections that take turns at the encoder: one reads and writes while another encodes.",
 )
-@click.option("--print-sql", is_flag=True, help="Print a worker's statements instead of working.")
+@click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @dsn_option
 def sync(
     table: str | None,
@@ -79,7 +81,7 @@ def sync(
             "--limit is for a sync that leaves: not for --watch, nor for --check"
         )
     if print_sql:
-        _print_sql(dsn, table)
+        _print_sql(dsn, table, check=check, repair=repair)
         return
     if check:
         _check(dsn, table)
@@ -93,11 +95,16 @@ def sync(
             _sync_once(team, table, problems)
 
 
-def _print_sql(dsn: str, table: str | None) -> None:
+def _print_sql(dsn: str, table: str | None, *, check: bool, repair: bool) -> None:
     problems: list[DatabaseError] = []
     with connect(dsn) as connection:
         for registered in find_embeddings(connection, table, problems):
             with noting_problems(connection, registered, problems):
+                if check:
+                    print_named(check_statements(registered))
+                    continue
+                if repair:
+                    print_named(repair_statements(connection, registered))
                 print_named(worker_statements(connection, registered))
     raise_problems(problems)
 

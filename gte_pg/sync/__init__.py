@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from gte_pg.sync.check import Repaired, count_broken, repair
+from gte_pg.sync.check import (
+    Repaired,
+    check_statements,
+    count_broken,
+    repair,
+    repair_statements,
+)
 from gte_pg.sync.failures import (
     Failure,
     count_failures,
@@ -31,6 +37,7 @@ __all__ = [
     "Status",
     "Team",
     "Worker",
+    "check_statements",
     "clock",
     "count_broken",
     "count_failures",
@@ -39,6 +46,7 @@ __all__ = [
     "missing_search_indexes",
     "missing_triggers",
     "repair",
+    "repair_statements",
     "retry_failures",
     "retry_statement",
     "status",

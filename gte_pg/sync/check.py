@@ -9,7 +9,6 @@ compare: it is right only while it is pending.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,7 +30,7 @@ from gte_pg.sync.giving_way import briefly
 from gte_pg.sync.refusals import Refusal, Written, is_of_a_row, write_apart
 from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import same_key, text_row
-from gte_pg.sync.triggers import make_triggers, missing_triggers
+from gte_pg.sync.triggers import make_triggers, missing_triggers, trigger_statements
 
 _ROWS_PER_TRANSACTION = 1_000
 
@@ -114,7 +113,7 @@ def repair(connection: Connection, registered: Registered) -> Repaired:
     missing = missing_triggers(connection, registered)
     if missing:
         briefly(connection, partial(make_triggers, connection, registered))
-    statements = [build(declaration) for build in _mending(declaration)]
+    statements = _mending(declaration).values()
     broken = [_Broken(key) for key in _broken_keys(connection, declaration)]
 
     def mend(start: int, stop: int) -> Written:
@@ -133,6 +132,22 @@ def repair(connection: Connection, registered: Registered) -> Repaired:
     if left:
         raise _stays_broken(declaration, left, refusals)
     return Repaired(mended, missing)
+
+
+def check_statements(registered: Registered) -> dict[str, sql.Composable]:
+    """Return by what it is for the statement that `gte-pg sync --check` would run."""
+    declaration = registered.declaration
+    return {"find the keys of broken rows": _finding(declaration, _is_broken(declaration))}
+
+
+def repair_statements(connection: Connection, registered: Registered) -> dict[str, sql.Composable]:
+    """Return by what they are for, in their order, the statements that `gte-pg sync --repair` would run."""
+    statements: dict[str, sql.Composable] = {}
+    if missing_triggers(connection, registered):
+        anew = trigger_statements(connection, registered)
+        transaction = [sql.SQL("BEGIN"), *anew, sql.SQL("COMMIT")]
+        statements["make the triggers anew"] = sql.SQL(";\n").join(transaction)
+    return statements | check_statements(registered) | _mending(registered.declaration)
 
 
 def _stays_broken(
@@ -177,6 +192,10 @@ def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
 
 
 def _find(connection: Connection, declaration: Declaration, broken: sql.Composable) -> list[str]:
+    return [key for (key,) in connection.execute(_finding(declaration, broken)).fetchall()]
+
+
+def _finding(declaration: Declaration, broken: sql.Composable) -> sql.Composed:
     rows: sql.Composable = sql.SQL("{} AS d").format(declaration.vectors)
     key: sql.Composable = key_text(declaration, "d")
     if declaration.companion is not None:
@@ -187,8 +206,7 @@ def _find(connection: Connection, declaration: Declaration, broken: sql.Composab
         key = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
             is_gone, key_text(declaration, "s"), key
         )
-    statement = _FIND.format(key=key, rows=rows, broken=broken)
-    return [key for (key,) in connection.execute(statement).fetchall()]
+    return _FIND.format(key=key, rows=rows, broken=broken)
 
 
 def _row_by_row(declaration: Declaration) -> tuple[sql.Composed, sql.Composable]:
@@ -225,10 +243,14 @@ def _is_broken(declaration: Declaration) -> sql.Composed:
     )
 
 
-def _mending(declaration: Declaration) -> list[Callable[[Declaration], sql.Composed]]:
+def _mending(declaration: Declaration) -> dict[str, sql.Composed]:
     if declaration.companion is None:
-        return [_mend_row]
-    return [_mend_companion, _delete_orphans, _insert_missing]
+        return {"have them encoded again": fill(_MEND_ROW, **_terms(declaration))}
+    return {
+        "have them encoded again": fill(_MEND_COMPANION, **_terms(declaration)),
+        "delete companion rows whose row is gone": fill(_DELETE_ORPHANS, **_terms(declaration)),
+        "insert companion rows that are missing": _insert_missing(declaration),
+    }
 
 
 def _terms(declaration: Declaration) -> dict[str, sql.Composable]:
@@ -246,18 +268,6 @@ def _terms(declaration: Declaration) -> dict[str, sql.Composable]:
         "join": key_join(declaration, "d", sql.Identifier("broken", "key")),
         "same_key": same_key(declaration),
     }
-
-
-def _mend_row(declaration: Declaration) -> sql.Composed:
-    return fill(_MEND_ROW, **_terms(declaration))
-
-
-def _mend_companion(declaration: Declaration) -> sql.Composed:
-    return fill(_MEND_COMPANION, **_terms(declaration))
-
-
-def _delete_orphans(declaration: Declaration) -> sql.Composed:
-    return fill(_DELETE_ORPHANS, **_terms(declaration))
 
 
 def _insert_missing(declaration: Declaration) -> sql.Composed:

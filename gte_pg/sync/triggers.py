@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from psycopg import sql
+
 from gte_pg.database import Connection, Registered, lock_unchanged
 from gte_pg.declaration import (
     capture_sources,
@@ -63,9 +65,12 @@ def make_triggers(connection: Connection, registered: Registered) -> None:
     Raises DatabaseError if the embedding has been changed since it was read.
     """
     lock_unchanged(connection, [registered])
-    postgres = connection.info.server_version // 10_000
-    for statement in (
-        *drop_capture(registered.declaration),
-        *create_capture(registered.declaration, postgres=postgres),
-    ):
+    for statement in trigger_statements(connection, registered):
         connection.execute(statement)
+
+
+def trigger_statements(connection: Connection, registered: Registered) -> list[sql.Composed]:
+    """Return the statements that do so."""
+    postgres = connection.info.server_version // 10_000
+    declaration = registered.declaration
+    return [*drop_capture(declaration), *create_capture(declaration, postgres=postgres)]

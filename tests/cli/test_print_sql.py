@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, connect, load
+from gte_pg.declaration import Layout
 from gte_pg.sync import count_broken, missing_triggers
-from tests.tables import ARTICLES, drain
+from tests.tables import ARTICLES, add_embedding, drain
 
 
 def gte_pg(dsn: str, *arguments: str) -> str:
@@ -73,3 +74,23 @@ def test_a_worker_s_statements_are_printed(dsn: str, connection: Connection, mod
     for word in ("FOR NO KEY UPDATE", "SKIP LOCKED", "INSERT INTO gte.lease", "USING hnsw"):
         assert word in printed
     assert gte_pg(dsn, "retry", "articles", "7", "--print-sql").count("UPDATE gte.failure") == 1
+
+
+def test_what_check_and_repair_would_do_is_printed(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'a cat'), (2, 'a dog')")
+    articles = add_embedding(dsn, connection, "articles", ("title",), model, layout=layout)
+    drain(connection, articles)
+    connection.execute("ALTER TABLE articles DISABLE TRIGGER USER")
+    connection.execute("UPDATE articles SET title = 'a bird' WHERE id = 2")
+    check = gte_pg(dsn, "sync", "--check", "--print-sql")
+    assert connection.execute(check.encode()).fetchall() == [("2",)]
+    anew, find, _ = gte_pg(dsn, "sync", "--repair", "--print-sql").partition(check)
+    connection.execute(anew.encode())
+    assert (missing_triggers(connection, articles), count_broken(connection, articles)) == ([], 1)
+    repair = gte_pg(dsn, "sync", "--repair", "--print-sql")
+    assert repair.startswith(find)
+    assert "-- have them encoded again" in repair
+    assert "INSERT INTO gte.lease" in repair
