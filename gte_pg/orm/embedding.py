@@ -133,13 +133,16 @@ class Embedding(SchemaItem):
 
     def declaration(self, table: sa.Table) -> Declaration:
         """Return the declaration of this embedding on `table`."""
+        return self._declaration(table, table.schema)
+
+    def _declaration(self, table: sa.Table, schema: str | None) -> Declaration:
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
         key = tuple(
             KeyColumn(column.name, column.type.compile(dialect)) for column in table.primary_key
         )
         return Declaration.of_model(
             self.model,
-            schema=table.schema,
+            schema=schema,
             table=table.name,
             key=key,
             source=self.source,
@@ -192,17 +195,22 @@ class Embedding(SchemaItem):
         for event in (self._before_create, self._after_create, self._before_drop):
             sa.event.listen(table, event.__name__.lstrip("_"), event, propagate=True)
 
+    def _found_by(self, connection: sa.Connection, table: sa.Table) -> Declaration:
+        """Return the declaration in the schema that a connection's `schema_translate_map` says."""
+        schema = connection.schema_for_object(table)
+        return in_current_schema(connection, self._declaration(table, schema))
+
     def _before_create(self, _target: sa.Table, connection: sa.Connection, **_: Any) -> None:
         prepare_database(connection)
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        declaration = in_current_schema(connection, self.declaration(target))
+        declaration = self._found_by(connection, target)
         check_source_text(connection, declaration)
         for statement in attach_statements(declaration, postgres=postgres_version(connection)):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
-        declaration = in_current_schema(connection, self.declaration(target))
+        declaration = self._found_by(connection, target)
         standing_by = beside(plain_connection(connection), declaration)
         for one in (declaration, *(one.declaration for one in standing_by)):
             for statement in detach_statements(one):
