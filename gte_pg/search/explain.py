@@ -16,10 +16,11 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import QueryError
 from gte_pg.search.legs import Legs, materialized
 from gte_pg.search.parameters import Parameters
+from gte_pg.search.plain_tables import plain_table
 from gte_pg.search.query import QueryVectors, Weights, check_limit
 from gte_pg.search.shared_tokens import SharedToken, weigh_shared
 from gte_pg.search.statement import Candidates, key_columns, statement_text
-from gte_pg.search.tables import Tables, plain_table
+from gte_pg.search.tables import Tables
 
 _ROW = sql.SQL("SELECT {key}, {dense} IS NULL, {sparse} FROM {vectors} AS d WHERE {same_key}")
 

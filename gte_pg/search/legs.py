@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 
 from gte_pg.declaration import Declaration, dense_operator
-from gte_pg.search.parameters import Parameters, number, quoted
+from gte_pg.search.parameters import Parameters, number
 from gte_pg.search.tables import Tables
+from gte_pg.search.written_name import quoted
 
 # The dense leg brings four times the rows asked for, within these bounds: a wider search of the HNSW
 # graph misses less. The upper one is pgvector's own limit of hnsw.ef_search; beyond it the iterative

@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from gte_pg.declaration import Declaration
+from gte_pg.search.plain_tables import plain_table
+from gte_pg.search.written_name import WrittenName, quoted
 
 Parameter = sa.ColumnElement[Any]
 
@@ -63,11 +65,6 @@ class Parameters:
         return cls(**parameters, embedding=_embedding_id(declaration))
 
 
-def quoted(text: str) -> str:
-    """Return a text as an SQL literal, for what belongs to the statement and is not given to it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def number(value: int) -> sa.ColumnElement[int]:
     """Return a constant of the statement's own, as opposed to a value that is given to it."""
     return sa.literal_column(str(value), sa.Integer)
@@ -81,7 +78,7 @@ def registry() -> sa.TableClause:
 
 def _embedding_id(declaration: Declaration) -> sa.ScalarSelect[Any]:
     embedding = registry()
-    relation = sa.func.to_regclass(sa.literal_column(quoted(declaration.relation.as_string())))
+    relation = sa.func.to_regclass(WrittenName(plain_table(declaration)))
     name: sa.ColumnElement[str] = sa.literal_column(quoted(declaration.name))
     return (
         sa.select(embedding.c.id)

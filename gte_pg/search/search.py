@@ -11,9 +11,10 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import Declaration
 from gte_pg.search.parameters import Parameters
+from gte_pg.search.plain_tables import plain_table
 from gte_pg.search.query import MOST_INDEXED_ROWS, QueryVectors, Weights, check_limit
 from gte_pg.search.statement import search_statement, statement_text, with_json_key
-from gte_pg.search.tables import Tables, plain_table
+from gte_pg.search.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from gte_pg.declaration import Declaration
-from gte_pg.search.tables import Tables, plain_vectors
+from gte_pg.search.plain_tables import plain_vectors
+from gte_pg.search.tables import Tables
 
 
 def stored_vectors(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from gte_pg.declaration import Declaration
 from gte_pg.search.parameters import number, registry
+from gte_pg.search.plain_tables import called, plain_vectors
 
 # In a stored statement these stand for the tables, whatever their names are when it runs.
 _VECTORS, _RELATION = "{vectors}", "{relation}"
@@ -40,10 +41,10 @@ class Tables:
     @classmethod
     def stored(cls, declaration: Declaration) -> Tables:
         """Return the tables of a statement that is stored: placeholders, and no filters."""
-        vectors = _table(declaration, (_VECTORS,))
+        vectors = called(declaration, (_VECTORS,))
         if declaration.companion is None:
             return cls(declaration, vectors, vectors)
-        return cls(declaration, vectors, _table(declaration, (_RELATION,)))
+        return cls(declaration, vectors, called(declaration, (_RELATION,)))
 
     def select(self, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
         """Select from the rows that match."""
@@ -110,28 +111,6 @@ class Tables:
     def system_column(self, name: str) -> sa.ColumnElement[Any]:
         """A column that every table has and no declaration of it names: ctid, tableoid."""
         return sa.column(name, _selectable=self.vectors)
-
-
-def plain_table(declaration: Declaration) -> sa.TableClause:
-    """Return the user's table for use in a statement, every name quoted as it stands."""
-    return _table(declaration, tuple(filter(None, (declaration.schema, declaration.table))))
-
-
-def plain_vectors(declaration: Declaration) -> sa.TableClause:
-    """Return the table that holds the vectors for use in a statement, every name quoted."""
-    if declaration.companion is None:
-        return plain_table(declaration)
-    return _table(declaration, declaration.companion)
-
-
-def _table(declaration: Declaration, path: tuple[str, ...]) -> sa.TableClause:
-    *schema, name = (sa.quoted_name(part, quote=True) for part in path)
-    columns = [*(column.name for column in declaration.key), *declaration.columns]
-    return sa.table(
-        name,
-        *(sa.column(sa.quoted_name(column, quote=True)) for column in columns),
-        schema=schema[0] if schema else None,
-    )
 
 
 def _named(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:

@@ -63,6 +63,26 @@ def tenants(empty_dsn: str, schema: str | None, article: Any) -> Iterator[Sequen
     made.dispose()
 
 
+def answers(tenant: sa.Engine, article: Any) -> list[tuple[str, float]]:
+    with Session(tenant) as session:
+        cat_7 = session.scalars(sa.select(article).where(article.title == "cat 7")).one()
+        beside = [article.title != "cat 7"]
+        statements = [
+            ask(*what, limit=3, where=where, exact=exact)
+            for ask, what in ((article.search, ("cat 7",)), (article.similar, (cat_7,)))
+            for where in ([], beside)
+            for exact in (False, True)
+        ]
+        rows = [row for statement in statements for row in session.execute(statement)]
+        return [(found.title, score) for found, score in rows]
+
+
+def test_each_tenant_searches_his_own_rows(tenants: Sequence[sa.Engine], article: Any) -> None:
+    first, second = (answers(tenant, article) for tenant in tenants)
+    assert len(first) == 24
+    assert first == second
+
+
 def test_the_tables_of_one_tenant_are_dropped_and_those_of_others_stay_as_they_are(
     empty_dsn: str, tenants: Sequence[sa.Engine], article: Any
 ) -> None:
