@@ -156,6 +156,8 @@ def _conditions(
 
 def _declared(cls: type, name: str | None) -> tuple[sa.Table, Declaration]:
     mapper: Mapper[Any] | None = sa.inspect(cls, raiseerr=False)
+    if mapper is not None:
+        _check_is_of_one_table(cls, mapper)
     found = [
         (table, embedding)
         for table in (mapper.tables if mapper is not None else ())
@@ -175,3 +177,14 @@ def _declared(cls: type, name: str | None) -> tuple[sa.Table, Declaration]:
         )
     table, embedding = found[0]
     return table, embedding.declaration(table)
+
+
+def _check_is_of_one_table(cls: type, mapper: Mapper[Any]) -> None:
+    """Raise QueryError for the base of concrete classes: its rows are those of all their tables."""
+    concrete = [one for one in mapper.self_and_descendants if one.concrete and one is not mapper]
+    if concrete and not isinstance(mapper.selectable, sa.Table):
+        names = ", ".join(one.class_.__name__ for one in concrete)
+        raise QueryError(
+            f"{cls.__name__} reads the rows of several tables, in which one key may stand for several "
+            f"rows. Search the classes that have a table of their own, each for itself: {names}"
+        )
