@@ -1,19 +1,23 @@
 """Encoding in the flush: what the ORM is about to write is encoded first, in one batch a model.
 
 It is a convenience, not what keeps vectors right: the triggers do that. Whatever is missed here (a
-value that only the database knows, a bulk statement) is pending and done by `gte-pg sync`.
+value that only the database knows, a column that a class leaves out, a bulk statement) is pending and
+done by `gte-pg sync`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from pgvector import SparseVector
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from gte_pg.declaration import Declaration, declared_encoder, text_hash, written_text
@@ -91,28 +95,53 @@ def _due(entity: Any) -> list[_Due]:
 def _due_of(
     entity: Any, state: InstanceState[Any], table: sa.Table, embedding: Embedding
 ) -> _Due | None:
-    mapper: Mapper[Any] = state.mapper
     if embedding.encode == "deferred":
         return None
-    sources = [mapper.get_property_by_column(table.c[name]).key for name in embedding.source]
-    if state.persistent and not any(state.attrs[name].history.has_changes() for name in sources):
+    sources = _attributes(state.mapper, table, embedding.source)
+    if sources is None or not _is_new(state, sources.values()):
         return None
-    values: dict[str, str | None] = {}
-    for column, attribute in zip(embedding.source, sources, strict=True):
-        value = getattr(entity, attribute)
-        if type(value) is int and isinstance(table.c[column].type, sa.Integer):
-            value = str(value)
-        if not (value is None or isinstance(value, str)):
-            # Only the database knows its text.
-            return None
-        values[column] = value
+    texts = _texts(entity, table, sources)
     declaration = embedding.declaration(table)
-    text = written_text(declaration, values)
-    attributes = {
-        name: mapper.get_property_by_column(table.c[name]).key for name in declaration.columns
-    }
+    attributes = _attributes(state.mapper, table, declaration.columns)
+    if texts is None or attributes is None:
+        return None
+    text = written_text(declaration, texts)
     if text is None:
         for attribute in attributes.values():
             setattr(entity, attribute, sa.null())
         return None
     return _Due(entity, attributes, declaration, text)
+
+
+def _attributes(
+    mapper: Mapper[Any], table: sa.Table, columns: Iterable[str]
+) -> dict[str, str] | None:
+    """Return the attributes of the columns by their names; None if the class leaves one of them out."""
+    try:
+        return {name: mapper.get_property_by_column(table.c[name]).key for name in columns}
+    except UnmappedColumnError:
+        return None
+
+
+def _is_new(state: InstanceState[Any], attributes: Iterable[str]) -> bool:
+    changes = (state.attrs[attribute].history.has_changes() for attribute in attributes)
+    return not state.persistent or any(changes)
+
+
+def _texts(
+    entity: Any, table: sa.Table, sources: Mapping[str, str]
+) -> dict[str, str | None] | None:
+    """Return the text of each source column; None if only the database knows all of them."""
+    texts: dict[str, str | None] = {}
+    for column, attribute in sources.items():
+        try:
+            value = getattr(entity, attribute)
+        except InvalidRequestError:
+            # It is not to be loaded: `raiseload`.
+            return None
+        if type(value) is int and isinstance(table.c[column].type, sa.Integer):
+            value = str(value)
+        if not (value is None or isinstance(value, str)):
+            return None
+        texts[column] = value
+    return texts
