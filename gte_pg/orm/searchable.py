@@ -9,6 +9,7 @@ class Article(Searchable, Base):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
@@ -168,14 +169,28 @@ def _is_mapped_later(cls: type) -> bool:
 def _declared_here(cls: type) -> dict[str, Embedding]:
     """Return the embeddings of a class and of its mixins and abstract bases, each its own copy.
 
-    In a mapped base the embedding has become a column: it belongs to the base's table.
+    In a mapped base the embedding has become a column: it belongs to the base's table, as does what the
+    base has from its own mixins. A concrete class inherits no table.
     """
-    return {
+    arguments = vars(cls).get("__mapper_args__")
+    concrete = isinstance(arguments, Mapping) and arguments.get("concrete")
+    bases = () if concrete else cls.__mro__[1:]
+    mapped = [base for base in bases if "__gte_embeddings__" in vars(base)]
+    theirs = {kind for base in mapped for kind in base.__mro__}
+    declared = {
         name: value.named(name)
         for kind in reversed(cls.__mro__)
+        if kind not in theirs
         for name, value in vars(kind).items()
         if isinstance(value, Embedding)
     }
+    for base in mapped:
+        for name in declared.keys() & vars(base)["__gte_embeddings__"].keys():
+            raise DeclarationError(
+                f"{cls.__name__} inherits an embedding called {name!r} from {base.__name__}: give its own "
+                "another name"
+            )
+    return declared
 
 
 @sa.event.listens_for(Searchable, "after_mapper_constructed", propagate=True)

@@ -146,6 +146,61 @@ def single_table_inheritance() -> list[Any]:
     return [Letter, Postcard]
 
 
+def inheritance_from_a_class_with_a_mixin() -> list[Any]:
+    class Base(DeclarativeBase):
+        pass
+
+    class Titled(Searchable):
+        title: Mapped[str]
+        embedding = Embedding("title", model=MODEL)
+
+    class Letter(Titled, Base):
+        __tablename__ = "letters"
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "letter"}  # noqa: RUF012
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+
+    class Postcard(Letter):
+        __mapper_args__ = {"polymorphic_identity": "postcard"}  # noqa: RUF012
+
+    class Invoice(Letter):
+        __tablename__ = "invoices"
+        __mapper_args__ = {"polymorphic_identity": "invoice"}  # noqa: RUF012
+        id: Mapped[int] = mapped_column(sa.ForeignKey("letters.id"), primary_key=True)
+        note: Mapped[str | None]
+        of_note = Embedding("note", model=MODEL)
+
+    class Memo(Letter):
+        __tablename__ = "memos"
+        __mapper_args__ = {"polymorphic_identity": "memo", "concrete": True}  # noqa: RUF012
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(default="memo")
+        title: Mapped[str]
+
+    return [Letter, Postcard, Invoice, Memo]
+
+
+def inheritance_from_an_abstract_base() -> list[Any]:
+    class Base(DeclarativeBase):
+        pass
+
+    class Document(Searchable, Base):
+        __abstract__ = True
+        title: Mapped[str]
+        embedding = Embedding("title", model=MODEL)
+
+    class Letter(Document):
+        __tablename__ = "letters"
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "letter"}  # noqa: RUF012
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+
+    class Postcard(Letter):
+        __mapper_args__ = {"polymorphic_identity": "postcard"}  # noqa: RUF012
+
+    return [Letter, Postcard]
+
+
 def dataclasses() -> list[Any]:
     class Base(MappedAsDataclass, DeclarativeBase):
         pass
@@ -232,6 +287,8 @@ def imperative() -> list[Any]:
         joined_inheritance,
         joined_inheritance_with_the_embedding_below,
         single_table_inheritance,
+        inheritance_from_a_class_with_a_mixin,
+        inheritance_from_an_abstract_base,
         dataclasses,
         attributes_that_are_not_called_like_their_columns,
         two_embeddings,
@@ -281,6 +338,20 @@ def test_a_table_that_is_copied_keeps_its_embedding(empty_dsn: str) -> None:
         (registered,) = load_all(connection)
         assert registered.declaration.written == "archive.letters"
         assert missing_triggers(connection, registered) == []
+
+
+def test_a_name_that_is_inherited_is_not_given_again() -> None:
+    letter, _invoice = joined_inheritance()
+    with pytest.raises(
+        DeclarationError, match="'embedding' from Letter: give its own another name"
+    ):
+
+        class Memo(letter):  # type: ignore[misc, valid-type]
+            __tablename__ = "memos"
+            __mapper_args__ = {"polymorphic_identity": "memo"}  # noqa: RUF012
+            id: Mapped[int] = mapped_column(sa.ForeignKey("letters.id"), primary_key=True)
+            text: Mapped[str]
+            embedding = Embedding("text", model=MODEL)
 
 
 def test_what_is_not_mapped_says_so() -> None:
