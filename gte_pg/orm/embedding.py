@@ -210,6 +210,9 @@ class Embedding(SchemaItem):
             run(connection, statement)
 
     def _before_drop(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
+        if not sa.inspect(connection).has_table("embedding", schema="gte"):
+            # No table of this database has an embedding.
+            return
         declaration = self._found_by(connection, target)
         standing_by = beside(plain_connection(connection), declaration)
         for one in (declaration, *(one.declaration for one in standing_by)):

@@ -20,6 +20,7 @@ from sqlalchemy.orm import (
 
 from gte_pg import Embedding, Searchable, embeddings_of
 from gte_pg.database import connect, engine, load_all
+from gte_pg.declaration import Layout
 from gte_pg.errors import DeclarationError
 from gte_pg.sync import count_broken, missing_triggers
 from tests.conftest import DATA
@@ -338,6 +339,24 @@ def test_a_table_that_is_copied_keeps_its_embedding(empty_dsn: str) -> None:
         (registered,) = load_all(connection)
         assert registered.declaration.written == "archive.letters"
         assert missing_triggers(connection, registered) == []
+
+
+@pytest.mark.parametrize("prepared", ["empty_dsn", "dsn"])
+def test_a_table_that_has_no_embedding_yet_is_dropped(
+    request: pytest.FixtureRequest, prepared: str, layout: Layout
+) -> None:
+    metadata, made = sa.MetaData(), engine(request.getfixturevalue(prepared))
+    sa.Table(
+        "letters",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("title", sa.Text),
+        Embedding("title", model=MODEL, layout=layout),
+    )
+    with made.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE letters (id int PRIMARY KEY, title text)"))
+    metadata.drop_all(made)
+    assert not sa.inspect(made).has_table("letters")
 
 
 def test_a_name_that_is_inherited_is_not_given_again() -> None:
