@@ -191,6 +191,9 @@ class Embedding(SchemaItem):
         for name, column in self.columns().items():
             if name not in names:
                 table.append_column(column)
+            if name == f"{self.name}_pending":
+                # None is written, and not left to the default.
+                table.c[name].type = table.c[name].type.evaluates_none()
         embeddings[self.name] = self
         for event in (self._before_create, self._after_create, self._before_drop):
             sa.event.listen(table, event.__name__.lstrip("_"), event, propagate=True)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from pgvector import SparseVector
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
@@ -33,10 +34,6 @@ class _Due:
     attributes: dict[str, str]
     declaration: Declaration
     text: str
-
-    def store(self, values: dict[str, object]) -> None:
-        for column, value in values.items():
-            setattr(self.entity, self.attributes[column], value)
 
 
 @sa.event.listens_for(Session, "before_flush")
@@ -56,8 +53,7 @@ def encode_in_flush(session: Session, *_: object) -> None:
             values: dict[str, object] = {
                 declaration.dense_column: encoded.dense[place].tolist(),
                 declaration.hash_column: text_hash(declaration.generation, one.text),
-                # None would leave the column to its default, which is now().
-                declaration.pending_column: sa.null(),
+                declaration.pending_column: None,
             }
             if encoded.sparse is not None:
                 indices, weights = encoded.sparse[place]
@@ -65,7 +61,16 @@ def encode_in_flush(session: Session, *_: object) -> None:
                     dict(zip(indices.tolist(), weights.tolist(), strict=True)),
                     encoded.sparse.dimensions,
                 )
-            one.store(values)
+            _set(one.entity, one.attributes, values)
+
+
+def _set(entity: Any, attributes: Mapping[str, str], values: Mapping[str, object]) -> None:
+    """Set the columns of an embedding: all are written, also as they were read, so that rows of one flush
+    fit in one statement.
+    """
+    for column, value in values.items():
+        setattr(entity, attributes[column], value)
+        flag_modified(entity, attributes[column])
 
 
 def _encode(declaration: Declaration, texts: list[str]) -> Encoded:
@@ -107,8 +112,7 @@ def _due_of(
         return None
     text = written_text(declaration, texts)
     if text is None:
-        for attribute in attributes.values():
-            setattr(entity, attribute, sa.null())
+        _set(entity, attributes, dict.fromkeys(attributes))
         return None
     return _Due(entity, attributes, declaration, text)
 

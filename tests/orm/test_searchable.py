@@ -104,6 +104,39 @@ def test_what_the_orm_inserts_is_encoded_in_the_flush(
     assert article.embedding == pytest.approx(encoder.encode(["cat\nmat"]).dense[0], abs=1e-6)
 
 
+def test_a_flush_writes_its_rows_in_one_statement(
+    database: sa.Engine, session: Session, reader: Connection
+) -> None:
+    written: list[str] = []
+
+    @sa.event.listens_for(database, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        written.append(statement.split(maxsplit=1)[0])
+
+    articles = [Article(id=n, title=f"title {n}" if n % 3 else None) for n in range(1, 101)]
+    session.add_all([*articles, *(Deferred(region="eu", id=n, text="cat") for n in range(1, 101))])
+    session.flush()
+    for article in articles:
+        article.title = f"changed {article.id}" if article.id % 5 else None
+    session.commit()
+    assert written == ["INSERT", "INSERT", "UPDATE"]
+    assert {key for key, state in states(reader).items() if state == "empty"} == set(
+        range(5, 101, 5)
+    )
+    assert broken_rows(reader, load(reader, "articles").declaration) == 0
+    left = reader.execute("SELECT count(*) FROM deferred WHERE vector_pending IS NOT NULL")
+    assert left.fetchone() == (100,)
+
+
+def test_what_a_flush_does_not_encode_is_pending_by_the_default(database: sa.Engine) -> None:
+    with Session(database) as session:
+        session.execute(sa.text("ALTER TABLE deferred DISABLE TRIGGER USER"))
+        session.add(Deferred(region="eu", id=1, text="cat"))
+        session.flush()
+        (pending,) = session.scalars(sa.text("SELECT vector_pending FROM deferred"))
+        assert pending is not None
+
+
 def test_an_update_is_encoded_only_where_the_text_changed(
     session: Session, reader: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
