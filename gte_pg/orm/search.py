@@ -80,7 +80,7 @@ def similar_statement(
     others: SearchOptions = {
         **options,
         # A row that has no vector is like no other.
-        "where": [*options.get("where", ()), sa.not_(own), vectors["dense"].is_not(None)],
+        "where": [*_where(options), sa.not_(own), vectors["dense"].is_not(None)],
     }
     return _statement(cls, table, declaration, vectors, with_parts, others)
 
@@ -102,7 +102,7 @@ def _statement(
         "sparse_weight": float(weights.sparse),
     }
     found = search_statement(
-        Tables.of(declaration, table, _conditions(cls, table, options.get("where", ()))),
+        Tables.of(declaration, table, _conditions(cls, table, _where(options))),
         Parameters.of(declaration, values),
         exact=options.get("exact", False) or limit > MOST_INDEXED_ROWS,
     ).subquery("gte_found")
@@ -138,6 +138,13 @@ def _key(cls: type, table: sa.Table, row: object) -> list[sa.ColumnElement[Any]]
         sa.bindparam(f"gte_{column.name}", value, type_=column.type, unique=True)
         for column, value in zip(columns, values, strict=True)
     ]
+
+
+def _where(options: SearchOptions) -> Sequence[sa.ColumnElement[bool]]:
+    where = options.get("where", ())
+    if not isinstance(where, Sequence):
+        raise QueryError(f"where is a list of conditions, not one: where=[{where}]")
+    return where
 
 
 def _conditions(

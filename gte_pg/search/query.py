@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoded, Encoder
@@ -48,6 +49,8 @@ class QueryVectors:
 
 def check_limit(limit: int) -> int:
     """Return the limit, or raise QueryError if it is not a positive number of rows."""
+    if not isinstance(limit, Integral):
+        raise QueryError(f"the limit is {limit!r}: ask for a whole number of rows")
     if limit < 1:
         raise QueryError(f"the limit is {limit}: ask for at least one row")
     return limit

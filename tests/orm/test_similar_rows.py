@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -82,3 +83,14 @@ def test_what_names_no_row_is_refused() -> None:
         Article.similar(1)
     with pytest.raises(QueryError, match="at least one"):
         Article.similar(1, embedding="plain", limit=0)
+
+
+def test_options_of_another_kind_are_refused() -> None:
+    wrong: Any = {"limit": "5"}
+    with pytest.raises(QueryError, match="limit is '5': ask for a whole number"):
+        Article.similar(1, embedding="plain", **wrong)
+    asked: list[tuple[Any, object]] = [(Article.search, "a cat"), (Article.similar, 1)]
+    for ask, what in asked:
+        wrong = {"where": Article.year == 2004}
+        with pytest.raises(QueryError, match=r"list of conditions.*where=\[articles.year = "):
+            ask(what, embedding="plain", **wrong)
