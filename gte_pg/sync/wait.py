@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import psycopg
 from psycopg.pq import TransactionStatus
 
 from gte_pg.database import Connection, load_all
@@ -22,9 +23,19 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
     transaction open, unless `connection` is in one; raises DatabaseError if that one is REPEATABLE READ or
     SERIALIZABLE, which sees nothing of what the workers commit.
 
+    `connection` is psycopg's. SQLAlchemy has one too, in a transaction of its own from then on:
+    `session.connection().connection.driver_connection`.
+
         >>> wait_until_synced(connection, "articles", timeout=10)
         True
     """
+    if not isinstance(connection, psycopg.Connection):
+        kind = f"{type(connection).__module__.partition('.')[0]}'s {type(connection).__name__}"
+        raise DatabaseError(
+            f"wait_until_synced wants psycopg's Connection, not {kind}. Commit what you have written, and "
+            "give it one of psycopg.connect(…, autocommit=True), or SQLAlchemy's own, which is in a "
+            "transaction from then on: session.connection().connection.driver_connection"
+        )
     embeddings = [one for one in load_all(connection, table) if not one.standby]
     if not embeddings:
         raise DatabaseError(f"the table {table} has no embedding: there is nothing to wait for")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.orm import Session
 
-from gte_pg.database import Connection, Registered, connect
+from gte_pg.database import Connection, Registered, connect, engine
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import (
     status,
@@ -64,3 +66,16 @@ def test_nobody_waits_for_ever(connection: Connection, articles: Registered) -> 
     connection.execute("SET statement_timeout = '5s'")
     with pytest.raises(psycopg.errors.NullValueNotAllowed, match="the timeout is NULL"):
         connection.execute("SELECT gte.wait_until_synced('articles', NULL)")
+
+
+def test_who_waits_on_a_connection_of_another_kind_is_told_where_there_is_one(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    with Session(engine(dsn)) as session:
+        for other in (session, session.connection()):
+            wrong: Any = other
+            with pytest.raises(DatabaseError, match=f"sqlalchemy's {type(other).__name__}"):
+                wait_until_synced(wrong, "articles")
+        beneath: Any = session.connection().connection.driver_connection
+        assert wait_until_synced(beneath, "articles")
