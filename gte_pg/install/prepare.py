@@ -19,8 +19,13 @@ def prepare_database(connection: Connection) -> None:
     """Create or upgrade the schema in the caller's transaction; harmless when it is current.
 
     The statements of every embedding are written anew: this version of gte-pg may search in another
-    way than the one that stored them, and a column may have been renamed.
+    way than the one that stored them, and a column may have been renamed. Raises DatabaseError.
     """
+    if connection.dialect.name != "postgresql":
+        raise DatabaseError(
+            f"gte-pg needs Postgres, and this is {connection.dialect.name}: a table with an embedding "
+            "cannot be made here"
+        )
     ensure_schema(connection)
     problems: list[DatabaseError] = []
     for registered in load_all(plain_connection(connection), problems=problems):

@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 from gte_pg import Embedding, Searchable, embeddings_of
 from gte_pg.database import connect, engine, load_all
 from gte_pg.declaration import Layout
-from gte_pg.errors import DeclarationError
+from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.sync import count_broken, missing_triggers
 from tests.conftest import DATA
 
@@ -357,6 +357,12 @@ def test_a_table_that_has_no_embedding_yet_is_dropped(
         connection.execute(sa.text("CREATE TABLE letters (id int PRIMARY KEY, title text)"))
     metadata.drop_all(made)
     assert not sa.inspect(made).has_table("letters")
+
+
+def test_another_database_than_postgres_is_refused() -> None:
+    (letter,) = dataclasses()
+    with pytest.raises(DatabaseError, match="gte-pg needs Postgres, and this is sqlite"):
+        letter.metadata.create_all(sa.create_engine("sqlite://"))
 
 
 def test_a_name_that_is_inherited_is_not_given_again() -> None:
