@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gte_pg.encoder.batching import arrange, batches
 from gte_pg.encoder.chunks import chunks
 from gte_pg.encoder.encoded import Encoded, gathered
+from gte_pg.encoder.forks import renew_in_forks
 from gte_pg.encoder.open_graph import PROVIDERS
 from gte_pg.encoder.pooling import normalised, pooled
 from gte_pg.encoder.ready_made_session import ReadyMadeSession
@@ -36,7 +37,7 @@ HEAD_START_SECONDS = 0.05
 
 
 class Encoder:
-    """A loaded model. Safe to use from several threads; `encode` blocks its caller.
+    """A loaded model. Safe to use from several threads, and in forks; `encode` blocks its caller.
 
     `load_encoder` keeps one a model for the whole process, which is what most programs want.
 
@@ -57,7 +58,8 @@ class Encoder:
         self.identity = identity
         self._directory = directory
         self._head = head
-        self._callers = ThreadPoolExecutor(threads, thread_name_prefix="gte-pg-encode")
+        self._threads = threads
+        self._callers = self._new_callers()
         # The last layer need not compute what no one looks at.
         self._firsts_only = (
             directory.pooling == "cls" and head is None and not is_ready_made(directory.path)
@@ -68,6 +70,7 @@ class Encoder:
         wait([opening], timeout=HEAD_START_SECONDS)
         self._tokenizer = _fitting_tokenizer(directory, weighted=head is not None)
         self._session = opening.result()
+        renew_in_forks(self)
 
     @classmethod
     def load(
@@ -228,6 +231,15 @@ class Encoder:
         weights = np.split(weigh(hidden, self._head), batch.starts[1:])
         return vectors, [strongest(*pair) for pair in zip(tokens, weights, strict=True)]
 
+    def _new_callers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="gte-pg-encode")
+
+    def _renew(self) -> None:
+        self._callers = self._new_callers()
+        # The tokenizer's threads are the parent's too, and nobody can renew those.
+        if "TOKENIZERS_PARALLELISM" in os.environ:
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
     def _open_session(self, threads: int, providers: Sequence[str]) -> Session | ReadyMadeSession:
         directory, precision = self._directory, self.identity.precision
         if is_ready_made(directory.path):
@@ -296,8 +308,19 @@ def _fitting_tokenizer(directory: ModelDirectory, *, weighted: bool) -> Tokenize
     return tokenizer
 
 
-_loaded: dict[tuple[str, Precision], Encoder] = {}
-_loading = Lock()
+class _Loaded:
+    """The encoders of this process, and who is loading one: in a fork, nobody."""
+
+    def __init__(self) -> None:
+        self.encoders: dict[tuple[str, Precision], Encoder] = {}
+        self._renew()
+        renew_in_forks(self)
+
+    def _renew(self) -> None:
+        self.loading = Lock()
+
+
+_loaded = _Loaded()
 
 
 def load_encoder(name_or_directory: str, *, precision: Precision = "float32") -> Encoder:
@@ -311,8 +334,8 @@ def load_encoder(name_or_directory: str, *, precision: Precision = "float32") ->
     known = find(name_or_directory)
     name = known.name if known else str(Path(name_or_directory).expanduser().resolve())
     key = (name, precision)
-    if key not in _loaded:
-        with _loading:
-            if key not in _loaded:
-                _loaded[key] = Encoder.load(name_or_directory, precision=precision)
-    return _loaded[key]
+    if key not in _loaded.encoders:
+        with _loaded.loading:
+            if key not in _loaded.encoders:
+                _loaded.encoders[key] = Encoder.load(name_or_directory, precision=precision)
+    return _loaded.encoders[key]

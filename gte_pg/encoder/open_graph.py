@@ -10,11 +10,14 @@ quarter to read, a second thread gains little, and batches need the packed copy 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from gte_pg.encoder.forks import renew_in_forks
 from gte_pg.errors import ModelError
 from gte_pg.models.catalogue import Precision
 
@@ -26,6 +29,13 @@ QUIET = 4
 LONE_THREADS = 4
 # GELU and the bias before it as one operator take 1.1 times as long as the two.
 SLOWER = ("BiasGeluFusion",)
+
+# One session is opened at a time, and none while the process is forked: the runtime's own locks would
+# be held for ever in the fork.
+_opening = Lock()
+os.register_at_fork(
+    before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release
+)
 
 
 class OpenGraph:
@@ -44,34 +54,63 @@ class OpenGraph:
         advice: str,
     ) -> None:
         self._path, self._providers, self._advice = path, providers, advice
-        _check_providers(providers)
+        with _opening:  # the runtime is imported, and no fork may find it half imported either
+            _check_providers(providers)
         self._two = precision == "float32" and tuple(providers) == PROVIDERS
         self._lone_threads = min(threads, LONE_THREADS)
-        self._beside = self._opened(threads=1, packed=not self._two)
-        self._alone: Any = None
-        self._opening = Lock()
+        self._sessions: dict[bool, Any] = {}
+        self._runs: set[object] = set()
+        self.session(alone=False)
+        renew_in_forks(self)
+
+    def run(
+        self,
+        outputs: Sequence[str] | None,
+        inputs: Mapping[str, Any],
+        options: Any = None,
+        *,
+        alone: bool,
+    ) -> Any:
+        """Return the graph's first output for a batch. Blocks."""
+        session, this = self.session(alone=alone), object()
+        self._runs.add(this)
+        try:
+            return session.run(outputs, inputs, options)[0]
+        finally:
+            self._runs.discard(this)
 
     def session(self, *, alone: bool) -> Any:
         """Return the session for a batch. The first one that is `alone` blocks for as long as it takes
         to read and pack the weights: up to a second for the largest models.
         """
-        if not (alone and self._two):
-            return self._beside
-        with self._opening:
-            if self._alone is None:
-                self._alone = self._opened(threads=self._lone_threads, packed=True)
-        return self._alone
+        alone = alone and self._two
+        if alone not in self._sessions:
+            with _opening:
+                if alone not in self._sessions:
+                    self._sessions[alone] = self._opened(alone=alone)
+        return self._sessions[alone]
 
-    def _opened(self, *, threads: int, packed: bool) -> Any:
+    def _renew(self) -> None:
+        """Forget, in a fork, the sessions that have threads or were running: they open again when needed.
+
+        The others, and the memory of theirs, are shared with the parent.
+        """
+        for alone in list(self._sessions):
+            if self._runs or (alone and self._lone_threads > 1):
+                # Never destroyed: it would wait for its threads, even when the process ends.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._sessions.pop(alone)))
+        self._runs = set()
+
+    def _opened(self, *, alone: bool) -> Any:
         options = runtime().SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._lone_threads if alone else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = QUIET
         # Shapes differ from batch to batch: memory planned for each of them is memory kept.
         options.enable_mem_pattern = False
         # Threads that wait by spinning would take a whole processor between one query and the next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not packed:
+        if self._two and not alone:
             options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             return runtime().InferenceSession(
@@ -97,6 +136,9 @@ def _check_providers(providers: Sequence[str]) -> None:
 
 
 def runtime() -> Any:
+    # It would tell its makers the names and hashes of models, by a thread without which a fork of this
+    # process aborts when it ends.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # Imported here: it costs 0.1 s, and naming a model does not need it.
     import onnxruntime  # noqa: PLC0415
 

@@ -72,9 +72,8 @@ class ReadyMadeSession:
             "position_ids": np.broadcast_to(np.arange(present.shape[1]), present.shape).copy(),
         }
         inputs = {name: filled[name] for name in self._inputs}
-        session = self._graph.session(alone=alone)
         try:
-            hidden: NDArray[np.float32] = session.run([self._output], inputs)[0]
+            hidden: NDArray[np.float32] = self._graph.run([self._output], inputs, alone=alone)
         except Exception as error:  # the runtime's errors have no common base
             raise ModelError(
                 f"{self._path} fails on texts of the shape {present.shape}: {error}; "

@@ -45,6 +45,5 @@ class Session:
         # The arena keeps what the largest run needed, so that runs need not ask the system for
         # memory; after a text beyond the usual size it gives that back.
         options = self._giving_back if len(batch.tokens) > TOKEN_BUDGET else None
-        session = self._graph.session(alone=alone)
-        hidden: NDArray[np.float32] = session.run(None, inputs, options)[0]
+        hidden: NDArray[np.float32] = self._graph.run(None, inputs, options, alone=alone)
         return hidden
