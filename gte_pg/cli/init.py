@@ -32,7 +32,9 @@ def init(print_sql: bool, dsn: str) -> None:
         def remember(
             _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
         ) -> None:
-            if not statement.lstrip().upper().startswith(("SELECT", "SAVEPOINT", "RELEASE")):
+            asks = statement.lstrip().upper().startswith(("SELECT", "SAVEPOINT", "RELEASE"))
+            # The path on which pgvector's types are found is set by a SELECT.
+            if not asks or "set_config(" in statement:
                 written = psycopg.ClientCursor(cursor.connection)
                 text = written.mogrify(statement.encode(), parameters) if parameters else statement
                 statements.append(sql.SQL(text))

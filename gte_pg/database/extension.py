@@ -13,6 +13,12 @@ from gte_pg.errors import DatabaseError
 _OLDEST = (0, 8, 0)
 
 
+# Beside the tables of no one in particular: with the first schema of the search path every vector in
+# the database would be dropped.
+_CREATE = "CREATE EXTENSION vector"
+_CREATE_IN_PUBLIC = "CREATE EXTENSION vector SCHEMA public"
+
+
 @dataclass(frozen=True, slots=True)
 class PgVector:
     version: str
@@ -29,13 +35,18 @@ def find_pgvector(connection: Connection) -> PgVector | None:
     return PgVector(*row) if row else None
 
 
+def _create(connection: Connection) -> str:
+    ours = text("SELECT has_schema_privilege(to_regnamespace('public')::oid, 'CREATE')")
+    return _CREATE_IN_PUBLIC if connection.execute(ours).scalar_one() else _CREATE
+
+
 def ensure_pgvector(connection: Connection) -> PgVector:
     """Return the installed pgvector, installing it if need be; DatabaseError if it is too old."""
     found = find_pgvector(connection)
     if found is None:
         try:
             with connection.begin_nested():
-                connection.execute(text("CREATE EXTENSION vector"))
+                connection.execute(text(_create(connection)))
         except DBAPIError as error:
             raise DatabaseError(
                 f"this database has no pgvector and it cannot be installed: "

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, connect, load
@@ -65,6 +66,15 @@ def test_the_printed_statements_are_the_command(
                 0,
                 [],
             )
+
+
+def test_what_init_prints_finds_pgvector_outside_the_search_path(empty_dsn: str) -> None:
+    with connect(empty_dsn) as connection:
+        connection.execute("CREATE SCHEMA app")
+    own_dsn = make_conninfo(empty_dsn, options="-c search_path=app")
+    with connect(own_dsn) as own:
+        own.execute(gte_pg(own_dsn, "init", "--print-sql").encode())
+        assert own.execute("SELECT to_regclass('gte.embedding') IS NOT NULL").fetchone() == (True,)
 
 
 def test_a_worker_s_statements_are_printed(dsn: str, connection: Connection, model: str) -> None:

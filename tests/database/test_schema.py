@@ -8,6 +8,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
 from gte_pg.database import Connection, connect, engine, ensure_schema, find_table, load, load_all
+from gte_pg.database.extension import ensure_pgvector
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.search import encode_query, search
@@ -48,6 +49,28 @@ def test_pgvector_may_live_in_any_schema(empty_dsn: str, model: str, encoder: En
             "SELECT key FROM gte.search('articles', %s, %s)", (query.dense, query.sparse)
         ).fetchone()
         assert row == ({"id": 1},)
+
+
+def test_no_tenant_takes_pgvector_along(empty_dsn: str, model: str) -> None:
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        for tenant in ("one", "other"):
+            connection.execute(f"CREATE SCHEMA {tenant}".encode())
+            own_dsn = make_conninfo(empty_dsn, options=f"-c search_path={tenant}")
+            with connect(own_dsn) as own:
+                own.execute(ARTICLES)
+                registered = add_embedding(own_dsn, own, "articles", ("title",), model)
+        connection.execute("DROP SCHEMA one CASCADE")
+        connection.execute("INSERT INTO other.articles VALUES (1, 'cat')")
+    with connect(own_dsn) as own:
+        assert drain(own, registered).encoded == 1
+
+
+def test_without_a_public_schema_pgvector_goes_where_new_objects_go(empty_dsn: str) -> None:
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public; CREATE SCHEMA app")
+    with engine(make_conninfo(empty_dsn, options="-c search_path=app")).begin() as transaction:
+        ensure_schema(transaction)
+        assert ensure_pgvector(transaction).schema == "app"
 
 
 def test_a_renamed_table_is_followed(
