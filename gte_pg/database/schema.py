@@ -11,10 +11,11 @@ from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, text
 
 from gte_pg.database.extension import PgVector, ensure_pgvector
-from gte_pg.database.statements import run
+from gte_pg.database.statements import plain_connection, run
 from gte_pg.errors import DatabaseError
 
 # One documented key for every advisory lock on the schema: the ASCII codes of "gte-pg".
@@ -44,6 +45,13 @@ def ensure_schema(connection: Connection) -> None:
         raise DatabaseError(
             "this database's encoding is SQL_ASCII: Postgres does not know what characters its texts are "
             "made of, so nobody can encode them. Move them into a database with ENCODING 'UTF8'"
+        )
+    # Asked of the driver, after a first statement: SQLAlchemy and Alembic each have a way to AUTOCOMMIT.
+    if plain_connection(connection).info.transaction_status == TransactionStatus.IDLE:
+        raise DatabaseError(
+            "this connection commits each statement for itself (AUTOCOMMIT), and gte-pg's schema is made "
+            "in one transaction: use a connection that has one, such as those of "
+            'engine.execution_options(isolation_level="READ COMMITTED")'
         )
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
     vector = ensure_pgvector(connection)

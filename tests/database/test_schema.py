@@ -73,6 +73,17 @@ def test_without_a_public_schema_pgvector_goes_where_new_objects_go(empty_dsn: s
         assert ensure_pgvector(transaction).schema == "app"
 
 
+def test_a_connection_that_has_no_transaction_makes_nothing(empty_dsn: str) -> None:
+    found = engine(empty_dsn)
+    with (
+        found.execution_options(isolation_level="AUTOCOMMIT").connect() as committing,
+        pytest.raises(DatabaseError, match="AUTOCOMMIT.*READ COMMITTED"),
+    ):
+        ensure_schema(committing)
+    with connect(empty_dsn) as connection:
+        assert connection.execute("SELECT FROM pg_extension WHERE extname = 'vector'").rowcount == 0
+
+
 def test_a_renamed_table_is_followed(
     dsn: str, connection: Connection, model: str, encoder: Encoder
 ) -> None:
