@@ -12,6 +12,10 @@ from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import engine
 from gte_pg.install import prepare_database
 
+# Statements that only ask are not printed; these do something.
+_ASKING = ("SELECT", "SAVEPOINT", "RELEASE")
+_DOING = ("SELECT set_config(", "SELECT pg_advisory_xact_lock(")
+
 
 @click.command()
 @click.option(
@@ -32,9 +36,8 @@ def init(print_sql: bool, dsn: str) -> None:
         def remember(
             _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
         ) -> None:
-            asks = statement.lstrip().upper().startswith(("SELECT", "SAVEPOINT", "RELEASE"))
-            # The path on which pgvector's types are found is set by a SELECT.
-            if not asks or "set_config(" in statement:
+            begun = statement.lstrip()
+            if begun.startswith(_DOING) or not begun.upper().startswith(_ASKING):
                 written = psycopg.ClientCursor(cursor.connection)
                 text = written.mogrify(statement.encode(), parameters) if parameters else statement
                 statements.append(sql.SQL(text))

@@ -11,7 +11,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from gte_pg.cli.print_sql import print_statements
-from gte_pg.database import Registered, engine, lock_unchanged, plain_connection, run
+from gte_pg.database import (
+    Registered,
+    engine,
+    find_vector_types_locally,
+    lock_unchanged,
+    plain_connection,
+    run,
+)
 from gte_pg.errors import DatabaseError
 
 # ALTER TABLE waits for every transaction that uses the table, and everybody else waits behind it: it
@@ -36,14 +43,17 @@ def change_schema(
     """
     if print_sql:
         with engine(dsn).connect() as connection:
-            print_statements(statements(connection))
+            path = find_vector_types_locally(plain_connection(connection))
+            print_statements([*path, *statements(connection)])
         return
     for _ in range(_TRIES):
         try:
             with engine(dsn).begin() as transaction:
+                plain = plain_connection(transaction)
                 run(transaction, _PATIENCE)
-                lock_unchanged(plain_connection(transaction), present)
-                for statement in statements(transaction):
+                path = find_vector_types_locally(plain)
+                lock_unchanged(plain, present)
+                for statement in [*path, *statements(transaction)]:
                     run(transaction, statement)
         except OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable):

@@ -8,6 +8,7 @@ from gte_pg.database.connect import (
     connect_pooled,
     connect_to_stay,
     engine,
+    find_vector_types_locally,
     is_pooled,
 )
 from gte_pg.database.embedded import start_embedded
@@ -45,6 +46,7 @@ __all__ = [
     "ensure_schema",
     "fill",
     "find_table",
+    "find_vector_types_locally",
     "forget",
     "in_current_schema",
     "is_pooled",

@@ -20,6 +20,13 @@ _NO_IDLE_LIMIT = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'
 """
 
+# pgvector's schema, where the search path lacks it; and that path.
+_OUTSIDE = """
+SELECT nspname, current_setting('search_path'), current_schemas(false) FROM pg_extension
+JOIN pg_namespace n ON n.oid = extnamespace
+WHERE extname = 'vector' AND NOT nspname = ANY (current_schemas(true))
+"""
+
 
 def connect(dsn: str) -> Connection:
     """Open an autocommit connection on which pgvector's types are found; blocks until connected."""
@@ -70,15 +77,24 @@ def is_pooled(connection: Connection) -> bool:
 
 def find_vector_types(connection: Connection) -> None:
     """Put pgvector's schema at the end of the search path, where it lies outside of it."""
-    row = connection.execute(
-        "SELECT nspname, current_setting('search_path') FROM pg_extension "
-        "JOIN pg_namespace n ON n.oid = extnamespace "
-        "WHERE extname = 'vector' AND NOT nspname = ANY (current_schemas(true))"
-    ).fetchone()
+    row = connection.execute(_OUTSIDE).fetchone()
     if row:
-        schema, path = row
+        schema, path, _ = row
         wanted = ", ".join(filter(None, (str(path), sql.Identifier(str(schema)).as_string())))
         connection.execute("SELECT set_config('search_path', %s, false)", (wanted,))
+
+
+def find_vector_types_locally(connection: Connection) -> list[sql.Composed]:
+    """Return the statement that does so for one transaction, or none where the schema is found already.
+
+    It can be printed, for somebody whose session is another.
+    """
+    row = connection.execute(_OUTSIDE).fetchone()
+    if row is None:
+        return []
+    schema, _, schemas = row
+    path = sql.SQL(", ").join(map(sql.Identifier, [*schemas, schema]))
+    return [sql.SQL("SET LOCAL search_path = {}").format(path)]
 
 
 def engine(dsn: str) -> sqlalchemy.Engine:
