@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
-from gte_pg.database import start_embedded
+from gte_pg.database import libpq_dsn, start_embedded
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def dsn_option(command: Command) -> Command:
-    """Add `--dsn`; the command receives a DSN that answers, the embedded server's if none is given."""
+    """Add `--dsn`; the command receives a DSN that can be read, the embedded server's if none is given."""
     return click.option(
         "--dsn",
         envvar="GTE_PG_DSN",
@@ -24,6 +24,6 @@ def dsn_option(command: Command) -> Command:
 
 def _or_embedded(_context: click.Context, _parameter: click.Parameter, dsn: str | None) -> str:
     if dsn:
-        return dsn
+        return libpq_dsn(dsn)
     click.echo("gte-pg: no --dsn and no GTE_PG_DSN: using the embedded Postgres", err=True)
     return start_embedded()

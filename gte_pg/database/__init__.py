@@ -11,6 +11,7 @@ from gte_pg.database.connect import (
     find_vector_types_locally,
     is_pooled,
 )
+from gte_pg.database.dsn import libpq_dsn
 from gte_pg.database.embedded import start_embedded
 from gte_pg.database.late_triggers import late_triggers
 from gte_pg.database.present_key import check_key
@@ -52,6 +53,7 @@ __all__ = [
     "is_pooled",
     "is_still_declared",
     "late_triggers",
+    "libpq_dsn",
     "load",
     "load_all",
     "lock_unchanged",

@@ -8,6 +8,7 @@ import psycopg
 import sqlalchemy
 from psycopg import sql
 
+from gte_pg.database.dsn import libpq_dsn
 from gte_pg.errors import DatabaseError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -41,18 +42,7 @@ def connect_pooled(dsn: str) -> Connection:
     Its transactions are READ COMMITTED whatever the database's default is: a row that has changed
     meanwhile is looked at again, and no SERIALIZABLE transaction of an application fails by them.
     """
-    try:
-        connection = psycopg.connect(
-            dsn,
-            autocommit=True,
-            application_name="gte-pg",
-            client_encoding=_ENCODING,
-            prepare_threshold=None,
-        )
-    except psycopg.OperationalError as error:
-        raise DatabaseError(
-            f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
-        ) from error
+    connection = _open(dsn, autocommit=True, prepare_threshold=None)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
 
@@ -105,7 +95,18 @@ def engine(dsn: str) -> sqlalchemy.Engine:
     """
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(dsn, application_name="gte-pg", client_encoding=_ENCODING),
+        creator=lambda: _open(dsn),
         poolclass=sqlalchemy.NullPool,
         isolation_level="READ COMMITTED",
     )
+
+
+def _open(dsn: str, **options: Any) -> Connection:
+    try:
+        return psycopg.connect(
+            libpq_dsn(dsn), application_name="gte-pg", client_encoding=_ENCODING, **options
+        )
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
+        ) from error

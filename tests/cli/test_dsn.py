@@ -1,0 +1,46 @@
+"""The connection string: what is taken for one, and what is said of one that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from click.testing import CliRunner
+from psycopg.conninfo import conninfo_to_dict
+
+from gte_pg.cli import main
+from gte_pg.database import connect
+from gte_pg.errors import DatabaseError
+
+
+def gte_pg(dsn: str, *arguments: str) -> Any:
+    return CliRunner().invoke(main, [*arguments, "--dsn", dsn])
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    ["mysql://x:SECRET@h/d", "postgresql://x:SEC%RET@h/d", "postgresql+psycopg://x:SEC%RET@h/d"],
+)
+@pytest.mark.parametrize("command", ["init", "status", "sync --watch"])
+def test_one_that_cannot_be_read_is_not_quoted_and_ends_the_command(dsn: str, command: str) -> None:
+    done = gte_pg(dsn, *command.split())
+    assert done.exit_code == 1
+    assert "percent-encode" in done.output
+    assert "SEC" not in done.output
+    with pytest.raises(DatabaseError, match="percent-encode"):
+        connect(dsn)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgres+asyncpg", "postgresql"])
+def test_sqlalchemy_s_form_is_taken_too(dsn: str, scheme: str) -> None:
+    done = gte_pg(f"{scheme}://?{urlencode(conninfo_to_dict(dsn), quote_via=quote)}", "status")
+    assert done.exit_code == 0, done.output
+
+
+def test_every_command_says_in_one_way_that_nobody_answers() -> None:
+    for command in ("init", "status"):
+        done = gte_pg("host=127.0.0.1 port=1 dbname=x", command)
+        assert done.exit_code == 1
+        assert done.output.startswith("Error: cannot connect to Postgres: ")
+        assert "Check --dsn" in done.output
