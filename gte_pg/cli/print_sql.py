@@ -14,6 +14,12 @@ def print_named(statements: Mapping[str, sql.Composable]) -> None:
         click.echo(f"-- {purpose}\n{statement.as_string().strip()};\n")
 
 
+def print_comment(text: str) -> None:
+    """Print what is not to be run, as a comment of SQL."""
+    for line in text.splitlines():
+        click.echo(f"-- {line}")
+
+
 def print_statements(statements: Iterable[sql.Composable]) -> None:
     """Print statements as one transaction, each ended by a semicolon."""
     click.echo("BEGIN;")

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
+from gte_pg.cli.print_sql import print_comment
 from gte_pg.cli.progress import show
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.cli.stopping import told_to_stop
@@ -40,6 +41,7 @@ from gte_pg.sync import (
     missing_search_indexes,
     sync_once,
 )
+from gte_pg.sync.copy_keys import is_copied
 
 # Enough to tell an index that does its work from one that does not.
 _SAMPLED_ROWS = 50
@@ -62,7 +64,12 @@ _GOES_ON = "the present one goes on serving. See gte-pg status; the same command
     show_default=True,
     help="Do not exchange if the new dense index has a lower recall@10 on rows of the table.",
 )
-@click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
+@click.option(
+    "--print-sql",
+    is_flag=True,
+    help="Print the statements instead of running them: those that add NAME_next or, when its rows are "
+    "encoded, the exchange.",
+)
 @click.option("--back", is_flag=True, help="Put the former model back in its place, at once.")
 @dsn_option
 def switch(
@@ -96,19 +103,30 @@ def switch(
                 raise DatabaseError(f"the table {table} has no {previous_name(name)} to go back to")
             _exchange(dsn, present, next_name(name), former, print_sql=print_sql)
             return
+        identity = identify(model, precision=precision)
+        wanted = _next(find_table(connection, table), present.declaration, identity, dimensions)
         if former is not None:
             raise DatabaseError(
                 f"the table {table} still has {previous_name(name)} from the last switch; when you no "
                 f"longer need the way back: gte-pg remove {table} --name {previous_name(name)}"
             )
-        identity = identify(model, precision=precision)
-        wanted = _next(find_table(connection, table), present.declaration, identity, dimensions)
         coming = _find(connection, table, wanted.name)
     if coming is None:
-        coming = _add(dsn, present, wanted, print_sql=print_sql)
+        _add(dsn, present, wanted, print_sql=print_sql)
+        if print_sql:
+            print_comment(
+                f"Now encode its rows: gte-pg sync --table {table}\n"
+                "Then this command with --print-sql again prints the exchange."
+            )
+            return
+        with connect(dsn) as connection:
+            coming = load(connection, table, wanted.name)
     else:
         _check_goes_on(table, present.declaration, coming.declaration, wanted.generation)
-    if not print_sql:
+    if print_sql:
+        with connect(dsn) as connection:
+            _check_filled(connection, table, present.declaration, coming)
+    else:
         _fill(dsn, present.declaration, coming)
         _verify(dsn, coming.declaration, least_recall)
     _exchange(dsn, present, previous_name(name), coming, print_sql=print_sql)
@@ -154,7 +172,7 @@ def _check_goes_on(table: str, present: Declaration, coming: Declaration, genera
         )
 
 
-def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool) -> Registered:
+def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool) -> None:
     def statements(database: sa.Connection) -> list[sql.Composed]:
         added = add_statements(wanted, postgres=postgres_version(database), standby=True)
         if wanted.layout == "columns":
@@ -162,10 +180,26 @@ def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool)
         return [*added, copy_grants(present.declaration, wanted)]
 
     change_schema(dsn, wanted.written, statements, present=[present], print_sql=print_sql)
-    if print_sql:
-        return Registered(0, wanted, standby=True)  # as it would be
-    with connect(dsn) as connection:
-        return load(connection, wanted.relation.as_string(), wanted.name)
+
+
+def _check_filled(
+    connection: Connection, table: str, present: Declaration, coming: Registered
+) -> None:
+    """Raise DatabaseError if searches would find less after the exchange."""
+    lost = count_lost(connection, present, coming.declaration, since=clock(connection))
+    missing = [index.name for index in missing_search_indexes(connection, coming.declaration)]
+    if not is_copied(connection, coming):
+        lacks = "not all of its rows are there"
+    elif lost:
+        lacks = f"{lost} rows are not encoded by the new model"
+    elif missing:
+        lacks = f"it has no index {', '.join(missing)}"
+    else:
+        return
+    raise DatabaseError(
+        f"{coming.declaration.name} cannot take over yet: {lacks}. Run gte-pg sync --table {table}, then "
+        "this command again"
+    )
 
 
 def _fill(dsn: str, present: Declaration, coming: Registered) -> None:

@@ -19,6 +19,7 @@ from gte_pg.errors import DatabaseError, EncodingError
 from gte_pg.install import count_lost, exchange_statements
 from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
+from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain, written_all_the_while
 
@@ -135,6 +136,34 @@ def test_mistakes(dsn: str, connection: Connection, articles: Registered, model:
     assert "nothing to switch" in same.output
     assert gte_pg(dsn, "switch", "articles").exit_code == 2
     assert "to go back to" in gte_pg(dsn, "switch", "articles", "--back").output
+
+
+def test_a_printed_switch_never_takes_search_away(
+    dsn: str, connection: Connection, articles: Registered, plain_model: str
+) -> None:
+    switch = ("switch", "articles", "--model", plain_model, "--print-sql")
+
+    def found() -> int:
+        return len(gte_pg(dsn, "search", "articles", "title", "--json").stdout.splitlines())
+
+    added = gte_pg(dsn, *switch).stdout
+    assert added.splitlines()[-2] == "-- Now encode its rows: gte-pg sync --table articles"
+    connection.execute(added.encode())
+    assert found() == 10
+    refused = gte_pg(dsn, *switch)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "cannot take over yet" in refused.output
+    coming = load(connection, "articles", "embedding_next")
+    if articles.declaration.companion is not None:
+        assert "rows are there" in refused.output
+        copy_keys(connection, coming, threading.Event())
+    assert "50 rows are not encoded" in gte_pg(dsn, *switch).output
+    list(Worker(connection, coming, declared_encoder(coming.declaration)).rounds())
+    assert "it has no index articles_embedding_next_dense" in gte_pg(dsn, *switch).output
+    drain(connection, coming)
+    connection.execute(gte_pg(dsn, *switch).stdout.encode())
+    assert found() == 10
+    assert "nothing to switch" in gte_pg(dsn, *switch).output
 
 
 def test_a_query_by_the_former_model_is_refused_and_not_compared_with_other_vectors(
