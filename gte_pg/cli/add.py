@@ -6,6 +6,7 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
+from gte_pg.cli.print_sql import print_comment
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
     Connection,
@@ -22,7 +23,7 @@ from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
 from gte_pg.sync.copy_keys import copy_keys
-from gte_pg.sync.indexes import build_index
+from gte_pg.sync.indexes import build_index, is_partitioned
 
 
 @click.command()
@@ -148,8 +149,17 @@ def add(
         print_sql=print_sql,
     )
     if print_sql:
-        queue = pending_index(declaration).create(declaration, concurrently=True)
-        click.echo(f"-- Not in a transaction:\n-- {queue.as_string()};")
+        with connect(dsn) as connection:
+            partitioned = is_partitioned(connection, declaration)
+        queue = pending_index(declaration).create(declaration, concurrently=not partitioned)
+        where = (
+            "Holds up writers; gte-pg sync does it without"
+            if partitioned
+            else "Not in a transaction"
+        )
+        print_comment(f"{where}:\n{queue.as_string()};")
+        if layout == "companion":
+            print_comment("The rest is gte-pg sync's: the keys of the rows that are there.")
     else:
         with connect(dsn) as connection:
             registered = load(connection, table, name)

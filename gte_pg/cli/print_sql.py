@@ -11,7 +11,8 @@ from psycopg import sql
 def print_named(statements: Mapping[str, sql.Composable]) -> None:
     """Print statements, each under a comment that says what it is for."""
     for purpose, statement in statements.items():
-        click.echo(f"-- {purpose}\n{statement.as_string().strip()};\n")
+        print_comment(purpose)
+        click.echo(f"{statement.as_string().strip()};\n")
 
 
 def print_comment(text: str) -> None:

@@ -7,7 +7,7 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.embeddings import find_embeddings, no_embedding
-from gte_pg.cli.print_sql import print_named
+from gte_pg.cli.print_sql import print_comment, print_named
 from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.progress import show
 from gte_pg.cli.stopping import told_to_stop
@@ -105,6 +105,7 @@ def _print_sql(dsn: str, table: str | None, *, check: bool, repair: bool) -> Non
                     continue
                 if repair:
                     print_named(repair_statements(connection, registered))
+                print_comment("To be read: for each %(name)s a worker binds a value.")
                 print_named(worker_statements(connection, registered))
     raise_problems(problems)
 

@@ -141,8 +141,15 @@ def drop_index(connection: Connection, name: str, why: str, *, concurrently: boo
     dropped `concurrently`.
     """
     logger.warning("the index %s %s: dropped", name, why)
+    drop = drop_statement(name, concurrently=concurrently)
     if concurrently:
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(name)))
+        connection.execute(drop)
     else:
-        drop = sql.SQL("DROP INDEX IF EXISTS {}").format(sql.SQL(name))
         briefly(connection, partial(connection.execute, drop))
+
+
+def drop_statement(name: str, *, concurrently: bool) -> sql.Composed:
+    """Return the statement that drops an index; `name` as SQL writes it."""
+    return sql.SQL("DROP INDEX {}IF EXISTS {}").format(
+        sql.SQL("CONCURRENTLY " if concurrently else ""), sql.SQL(name)
+    )

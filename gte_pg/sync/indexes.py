@@ -61,6 +61,12 @@ def may_build_indexes(connection: Connection, declaration: Declaration) -> bool:
     return False
 
 
+def is_partitioned(connection: Connection, declaration: Declaration) -> bool:
+    """Whether the table with the vectors is: Postgres builds no index of it CONCURRENTLY."""
+    table = declaration.vectors.as_string()
+    return connection.execute(_IS_PARTITIONED, (table,)).fetchone() == (True,)
+
+
 def missing_search_indexes(connection: Connection, declaration: Declaration) -> list[Index]:
     """Return the search indexes that are absent or INVALID."""
     return [
@@ -130,10 +136,7 @@ def build_index_until(
 def _build(connection: Connection, registered: Registered, index: Index) -> None:
     declaration = registered.declaration
     table = declaration.vectors
-    (partitioned,) = connection.execute(_IS_PARTITIONED, (table.as_string(),)).fetchone() or (
-        False,
-    )
-    if partitioned:
+    if is_partitioned(connection, declaration):
         build_partitioned_index(connection, registered, index)
         return
     found = find_index(connection, table, declaration, index)
