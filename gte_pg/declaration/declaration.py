@@ -26,6 +26,8 @@ _LONGEST_SUFFIX = "_pending"
 # As many as pgvector's HNSW takes in half precision.
 _MOST_INDEXED_DIMENSIONS = 4_000
 
+_OWNERS = {"gte": "gte-pg", "pg_catalog": "Postgres", "information_schema": "Postgres"}
+
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -151,6 +153,11 @@ class Declaration:
 
         Its text is made of `source` columns, or by a `template` or an `expression` that names them.
         """
+        if schema in _OWNERS:
+            raise DeclarationError(
+                f"the table {table!r} is in the schema {schema!r}, which is {_OWNERS[schema]}'s own: put "
+                "the embedding on a table of yours"
+            )
         if layout not in ("columns", "companion"):
             raise DeclarationError(f"layout is 'columns' or 'companion', not {layout!r}")
         dimensions = model.dimensions if dimensions is None else dimensions

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gte_pg.database import Connection, find_table
 from gte_pg.declaration import Declaration, KeyColumn
 from gte_pg.errors import DeclarationError, ModelError
 from gte_pg.models import ModelIdentity, identify
@@ -76,3 +77,18 @@ def test_the_impact_step_is_that_of_the_model_s_token_head() -> None:
     )
     assert of_model(identify("all-MiniLM-L6-v2"), None).impact_step == shipped["impact_step"]
     assert of_model(identify("gte-multilingual-base"), None).impact_step == 0.25
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("gte.embedding", "name"),
+        ("pg_class", "relname"),
+        ("information_schema.sql_parts", "comments"),
+    ],
+)
+def test_a_table_that_is_not_the_user_s_gets_no_embedding(
+    connection: Connection, model: str, table: str, column: str
+) -> None:
+    with pytest.raises(DeclarationError, match="own: put the embedding on a table of yours"):
+        find_table(connection, table).declare(identify(model), (column,))
