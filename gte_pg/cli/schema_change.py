@@ -14,10 +14,10 @@ from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import (
     Registered,
     engine,
-    find_vector_types_locally,
     lock_unchanged,
     plain_connection,
     run,
+    vector_path,
 )
 from gte_pg.errors import DatabaseError
 
@@ -43,16 +43,15 @@ def change_schema(
     """
     if print_sql:
         with engine(dsn).connect() as connection:
-            path = find_vector_types_locally(plain_connection(connection))
+            path = _find_vector_types(connection)
             print_statements([*path, *statements(connection)])
         return
     for _ in range(_TRIES):
         try:
             with engine(dsn).begin() as transaction:
-                plain = plain_connection(transaction)
                 run(transaction, _PATIENCE)
-                path = find_vector_types_locally(plain)
-                lock_unchanged(plain, present)
+                path = _find_vector_types(transaction)
+                lock_unchanged(plain_connection(transaction), present)
                 for statement in [*path, *statements(transaction)]:
                     run(transaction, statement)
         except OperationalError as error:
@@ -65,3 +64,8 @@ def change_schema(
         f"the table {table} is in use all the while: a transaction holds a lock on it. Find it in "
         "pg_stat_activity (the oldest xact_start), let it end, and try again"
     )
+
+
+def _find_vector_types(connection: Connection) -> list[sql.Composed]:
+    path = vector_path(plain_connection(connection))
+    return [] if path is None else [sql.SQL("SET LOCAL search_path = {}").format(path)]

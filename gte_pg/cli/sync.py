@@ -4,6 +4,7 @@ import json
 import logging
 
 import click
+from psycopg import sql
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.embeddings import find_embeddings, no_embedding
@@ -11,7 +12,15 @@ from gte_pg.cli.print_sql import print_comment, print_named
 from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.progress import show
 from gte_pg.cli.stopping import told_to_stop
-from gte_pg.database import Connection, Registered, connect, late_triggers, load_all
+from gte_pg.database import (
+    Connection,
+    Registered,
+    connect,
+    connect_pooled,
+    late_triggers,
+    load_all,
+    vector_path,
+)
 from gte_pg.declaration import TRIGGER_PREFIX
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import (
@@ -97,7 +106,11 @@ def sync(
 
 def _print_sql(dsn: str, table: str | None, *, check: bool, repair: bool) -> None:
     problems: list[DatabaseError] = []
-    with connect(dsn) as connection:
+    with connect_pooled(dsn) as connection:
+        path = vector_path(connection)
+        if path is not None:
+            find_types = sql.SQL("SET search_path = {}").format(path)
+            print_named({"find pgvector's types": find_types})
         for registered in find_embeddings(connection, table, problems):
             with noting_problems(connection, registered, problems):
                 if check:

@@ -8,8 +8,8 @@ from gte_pg.database.connect import (
     connect_pooled,
     connect_to_stay,
     engine,
-    find_vector_types_locally,
     is_pooled,
+    vector_path,
 )
 from gte_pg.database.dsn import libpq_dsn
 from gte_pg.database.embedded import start_embedded
@@ -47,7 +47,6 @@ __all__ = [
     "ensure_schema",
     "fill",
     "find_table",
-    "find_vector_types_locally",
     "forget",
     "in_current_schema",
     "is_pooled",
@@ -63,4 +62,5 @@ __all__ = [
     "registered_as",
     "run",
     "start_embedded",
+    "vector_path",
 ]

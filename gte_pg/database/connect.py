@@ -74,17 +74,13 @@ def find_vector_types(connection: Connection) -> None:
         connection.execute("SELECT set_config('search_path', %s, false)", (wanted,))
 
 
-def find_vector_types_locally(connection: Connection) -> list[sql.Composed]:
-    """Return the statement that does so for one transaction, or none where the schema is found already.
-
-    It can be printed, for somebody whose session is another.
-    """
+def vector_path(connection: Connection) -> sql.Composed | None:
+    """Return the search path with pgvector's schema at its end, or None where that is on it already."""
     row = connection.execute(_OUTSIDE).fetchone()
     if row is None:
-        return []
+        return None
     schema, _, schemas = row
-    path = sql.SQL(", ").join(map(sql.Identifier, [*schemas, schema]))
-    return [sql.SQL("SET LOCAL search_path = {}").format(path)]
+    return sql.SQL(", ").join(map(sql.Identifier, [*schemas, schema]))
 
 
 def engine(dsn: str) -> sqlalchemy.Engine:

@@ -46,6 +46,12 @@ def test_every_change_finds_its_types(
     table = "public.articles"
     change(dsn, "init")
     change(dsn, "add", table, "--source", "title", "--model", model, "--layout", layout)
+    if change is printed_and_run:
+        _, _, printed = gte_pg(dsn, "sync", "--print-sql").partition("\n")
+        wanted = [
+            one for one in printed.split(";\n") if "SET search_path" in one or " INDEX " in one
+        ]
+        run_in_psql(dsn, ";\n".join([*wanted, ""]))
     gte_pg(dsn, "sync")
     change(dsn, "switch", table, "--model", plain_model)
     if change is printed_and_run:
