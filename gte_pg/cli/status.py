@@ -59,9 +59,9 @@ def _print(connection: Connection, registered: Registered) -> None:
     click.echo(f"  {declaration.generation}")
     click.echo(f"  {_summary(found)}")
     for failure in list_failures(connection, registered, most=_MOST_ERRORS):
-        state = "parked" if failure.parked else "to be retried"
         attempts = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
-        click.echo(f"  row {failure.key}, {state} after {attempts}: {failure.error}")
+        state = f"parked after {attempts}" if failure.parked else "will be retried"
+        click.echo(f"  row {failure.key}, {state}: {failure.error}")
 
 
 def _summary(found: Status) -> str:

@@ -26,7 +26,7 @@ def test_failures_are_told_with_their_attempts(
 
     for attempt in range(1, 6):
         list(Worker(connection, articles, Interrupted(encoder, crash)).rounds())
-        state = "parked after 5 attempts" if attempt == 5 else "to be retried after"
+        state = "parked after 5 attempts" if attempt == 5 else "will be retried"
         told = CliRunner().invoke(main, ["status", "--dsn", dsn]).stdout
         assert f"row 7, {state}" in told
         told = CliRunner().invoke(main, ["status", "--json", "--dsn", dsn]).stdout
