@@ -118,7 +118,9 @@ def repair(connection: Connection, registered: Registered) -> Repaired:
 
     def mend(start: int, stop: int) -> Written:
         values = {"keys": [row.key for row in broken[start:stop]]}
-        with looking_up(connection, declaration, **{WRITE_BACK_SETTING: declaration.name}):
+        # Rows that others hold are waited for.
+        settings = {WRITE_BACK_SETTING: declaration.name, "lock_timeout": "0"}
+        with looking_up(connection, declaration, **settings):
             return Written(sum(connection.execute(one, values).rowcount for one in statements), [])
 
     mended, refusals = 0, list[Refusal]()

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_text, key_values
-from gte_pg.sync.settings import walking
+from gte_pg.sync.settings import PATIENCE, walking
 from gte_pg.sync.source import mark
 from gte_pg.sync.walk import Walk
 
@@ -44,7 +44,10 @@ class Batch:
     oldest: bool = False
 
 
-_LOCK = "SELECT pg_advisory_xact_lock(%s)"
+# Who has it walks over the work list, which may take longer than one waits for a table.
+_LOCK = sql.SQL("""
+SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({key}); SET LOCAL lock_timeout = {patience}
+""")
 
 # The lease that ran out first; served by lease_embedding.
 _TAKE_OVER = """
@@ -126,6 +129,7 @@ class Claims:
             "duration": lease,
             "until": until or "infinity",
         }
+        self._lock_key = _LOCK_CLASS | registered.id
         self._renew_at = 0.0
         self._newest, self._oldest = Walk("newest"), Walk("oldest")
         self._count = 0
@@ -141,7 +145,7 @@ class Claims:
         if self._count % _OLDEST_EVERY == 0:
             walks.remove(self._newest)
         with walking(self._connection, self._registered.declaration):
-            self._connection.execute(_LOCK, (_LOCK_CLASS | self._registered.id,))
+            self._connection.execute(_LOCK.format(key=self._lock_key, patience=PATIENCE))
             found = self._connection.execute(_TAKE_OVER, self._values).fetchone()
             if found is not None:
                 return self._halved(Batch(*found))

@@ -22,6 +22,7 @@ from gte_pg.sync.find_index import (
 )
 from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.partitioned_index import build_partitioned_index
+from gte_pg.sync.settings import impatient
 
 logger = logging.getLogger(__name__)
 
@@ -159,4 +160,5 @@ def update_statistics(connection: Connection, declaration: Declaration) -> None:
 
     Where somebody else does so, or builds an index that waits for us, it is left to them.
     """
-    connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))
+    with impatient(connection):
+        connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.sync.planned_rows import planned_rows
+from gte_pg.sync.settings import impatient
 
 # A sample of so many rows is enough to tell the common keys from the rare ones, which is all that
 # matters: a key that the sample lacks is rare.
@@ -47,9 +48,12 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
         return
     sparse = sql.Identifier("d", declaration.sparse_column)
     names = {"vectors": declaration.vectors, "sparse": sparse}
-    with connection.transaction():
+    # gte.key_frequency has a policy of its own.
+    with impatient(connection, row_security="on"):
         filled = sql.SQL("{} IS NOT NULL").format(sparse)
         rows = planned_rows(connection, declaration.vectors, filled)
+        # The table is not locked, then. Another who counts the keys too is waited for.
+        connection.execute("SET LOCAL lock_timeout = 0")
         share = min(1.0, _SAMPLE_ROWS / max(rows, 1))
         values = {
             "embedding": registered.id,

@@ -114,8 +114,14 @@ WITH textless AS MATERIALIZED (
 # Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
 # session_replication_role.
 _DELETE_GONE = sql.SQL("""
-DELETE FROM {vectors} AS d USING unnest(%(keys)s::text[], %(versions)s::text[]) AS gone (key, version)
-WHERE {join} AND {version} = gone.version AND NOT EXISTS (SELECT FROM {relation} AS s WHERE {same_key})
+WITH gone AS MATERIALIZED (
+    SELECT * FROM unnest(%(keys)s::text[], %(versions)s::text[]) AS array_row (key, version)
+), free AS MATERIALIZED (
+    SELECT gone.key, gone.version FROM gone JOIN {vectors} AS d ON {join_gone}
+    FOR UPDATE OF d SKIP LOCKED
+)
+DELETE FROM {vectors} AS d USING free
+WHERE {join_free} AND {version} = free.version AND NOT EXISTS (SELECT FROM {relation} AS s WHERE {same_key})
 """)
 
 # Rows are locked in the order of their key and only where nobody else holds them; a row whose text
@@ -347,7 +353,8 @@ def _delete_gone(declaration: Declaration) -> sql.Composed:
     return fill(
         _DELETE_GONE,
         **_common(declaration),
-        join=key_join(declaration, "d", sql.Identifier("gone", "key")),
+        join_gone=key_join(declaration, "d", sql.Identifier("gone", "key")),
+        join_free=key_join(declaration, "d", sql.Identifier("free", "key")),
         same_key=same_key(declaration),
     )
 

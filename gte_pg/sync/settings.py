@@ -13,10 +13,13 @@ from psycopg import sql
 from gte_pg.database import Connection
 from gte_pg.declaration import Declaration
 
+# So long one waits for a lock: a table that another transaction has for itself holds up no other table.
+PATIENCE = "1s"
+
 # Rows that a policy hides would look as if they were done: an error instead. A crash of the server that
 # takes the last moment's commits with it leaves rows pending, which is nothing lost: no commit waits for
 # the disk.
-_ALWAYS = {"row_security": "off", "synchronous_commit": "off"}
+_ALWAYS = {"row_security": "off", "synchronous_commit": "off", "lock_timeout": PATIENCE}
 
 # Without statistics the planner would rather read the whole table than look rows up by key, and compile
 # that plan too.
@@ -74,9 +77,9 @@ def lock_in_order(connection: Connection, declaration: Declaration) -> None:
 
 
 @contextmanager
-def noting(connection: Connection) -> Iterator[None]:
-    """Open a transaction for what a worker notes in gte-pg's own tables."""
-    with _transaction(connection, _ALWAYS):
+def impatient(connection: Connection, **settings: str) -> Iterator[None]:
+    """Open a transaction for anything else: it waits for a lock as briefly as the others."""
+    with _transaction(connection, _ALWAYS | settings):
         yield
 
 

@@ -12,7 +12,7 @@ from gte_pg.database import Connection, Registered, fill
 from gte_pg.sync.copy_keys import is_copied
 from gte_pg.sync.failures import stands
 from gte_pg.sync.planned_rows import planned_rows
-from gte_pg.sync.settings import lock_in_order
+from gte_pg.sync.settings import PATIENCE, lock_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,11 @@ FROM counted, due, oldest, failed, speed
 
 _PENDING = sql.SQL("SELECT count(*) FROM {vectors} AS d WHERE {pending} <= %(since)s")
 
-_HAS_PENDING = sql.SQL("SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} IS NOT NULL)")
+# One message to the server, and one transaction.
+_HAS_PENDING = sql.SQL("""
+SET LOCAL lock_timeout = {patience};
+SELECT EXISTS (SELECT FROM {vectors} AS d WHERE {pending} IS NOT NULL)
+""")
 
 # Rows that are still to be copied to a companion are pending since before there was an embedding.
 _PENDING_SINCE = sql.SQL("""
@@ -134,8 +138,16 @@ def count_pending(
 
 
 def has_pending(connection: Connection, registered: Registered) -> bool:
-    """Whether any row is pending; takes a fraction of a millisecond."""
-    return bool(_ask(connection, registered, _HAS_PENDING, {}))
+    """Whether any row is pending; takes a fraction of a millisecond, or a second if the table is locked.
+
+    The connection must be in autocommit: it is a transaction of its own.
+    """
+    statement = _HAS_PENDING.format(
+        patience=PATIENCE, vectors=registered.declaration.vectors, pending=_pending(registered)
+    )
+    cursor = connection.execute(statement)
+    cursor.nextset()
+    return cursor.fetchone() == (True,)
 
 
 def is_pending_since(connection: Connection, registered: Registered, moment: datetime) -> bool:

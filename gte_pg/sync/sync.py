@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import psycopg
 
@@ -29,15 +30,22 @@ from gte_pg.sync.indexes import (
     update_statistics,
 )
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
+from gte_pg.sync.locked import TableLocked, telling_of_locks, while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
+from gte_pg.sync.settings import impatient
 from gte_pg.sync.status import clock, count_pending, status
 from gte_pg.sync.team import Team
 from gte_pg.sync.unguarded import warn_if_unguarded
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 # How often one looks whether somebody else's index is there, or their transaction over.
 _OTHERS_SECONDS = 0.25
+
+# A table that is locked is waited for about a minute, as a lost database is.
+_LOCKED_SECONDS = (0.5, 1, 2, *[5] * 10)
 
 # How soon one looks again whether search lacks anything, in seconds: after it was found in order, and after
 # the attempt to build it failed, which may have taken long.
@@ -66,6 +74,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
 
     Yields after every batch and before every index. The last value, stage `done`, says how many of these
     rows are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
+    Raises DatabaseError if the table itself is locked for longer than a minute.
     """
     begun = clock(connection)
     if not is_copied(connection, registered):
@@ -73,16 +82,17 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
         while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
             team.stop.wait(_OTHERS_SECONDS)
     if not is_copied(connection, registered):
-        yield Progress("done", 0, left=status(connection, registered).pending)
+        with telling_of_locks(registered), impatient(connection):
+            left = status(connection, registered).pending
+        yield Progress("done", 0, left=left)
         return
     queue = pending_index(registered.declaration)
-    if is_missing(connection, registered.declaration, queue) and may_build_indexes(
-        connection, registered.declaration
-    ):
+    lacks_queue = partial(_lacks, connection, registered, queue)
+    if _when_free(team, lacks_queue) and may_build_indexes(connection, registered.declaration):
         yield Progress("indexing", 0, index=queue.name)
         _build_queue(team, registered, queue)
     # The caller's connection may have been idle for longer than the server keeps one.
-    progress = Progress("encoding", _left(team, registered))
+    progress = Progress("encoding", _when_free(team, partial(_left, team, registered)))
     yield progress
     if progress.pending:
         for done in team.drain(registered):
@@ -95,9 +105,9 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     if not team.stop.is_set():
         for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
-    with connect(team.dsn) as own:
-        forget_stale_failures(own, registered)
-    yield replace(progress, stage="done", left=_left(team, registered, since=begun))
+    _when_free(team, partial(_forget_stale, team, registered))
+    left = _when_free(team, partial(_left, team, registered, since=begun))
+    yield replace(progress, stage="done", left=left)
 
 
 def watch(
@@ -135,8 +145,7 @@ def watch(
             if begun >= not_before.get(registered, 0):
                 for name in _prepare_search(team, registered, unseen[registered]):
                     yield registered, replace(so_far, stage="indexing", index=name)
-                with connect(team.dsn) as connection:
-                    forget_stale_failures(connection, registered)
+                _forget_stale(team, registered)
                 # What was told while it took so long is all seen to by now.
                 not_before[registered] = time.monotonic() + _LEAST_PAUSE
                 del unseen[registered]
@@ -154,6 +163,24 @@ def watch(
         yield registered, replace(so_far, stage="done", left=left)
 
 
+def _when_free(team: Team, ask: Callable[[], Answer]) -> Answer:
+    """Ask; while the table is locked by another transaction again and again, unless told to stop."""
+    for pause in _LOCKED_SECONDS:
+        try:
+            return ask()
+        except TableLocked as error:
+            if team.stop.is_set():
+                raise
+            logger.warning("%s; again in %s s", error, pause)
+            team.stop.wait(pause)
+    return ask()
+
+
+def _lacks(connection: Connection, registered: Registered, index: Index) -> bool:
+    with while_free(connection, registered):
+        return is_missing(connection, registered.declaration, index)
+
+
 def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
     while not team.stop.is_set():
         if build_index_until(team.stop, team.dsn, registered, queue):
@@ -167,17 +194,20 @@ def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterat
     No connection is open while one is built: one that is idle for so long may be gone.
     """
     declaration = registered.declaration
-    with connect(team.dsn) as connection:
-        missing = missing_search_indexes(connection, declaration)
-        if not (missing and may_build_indexes(connection, declaration)):
-            if is_due(connection, registered, new_rows):
-                refresh_key_frequencies(connection, registered)
-            return
-    for index in missing:
+    with telling_of_locks(registered), connect(team.dsn) as connection:
+        with while_free(connection, registered):
+            missing = missing_search_indexes(connection, declaration)
+            to_build = missing if missing and may_build_indexes(connection, declaration) else []
+            to_count = not to_build and is_due(connection, registered, new_rows)
+        if to_count:
+            refresh_key_frequencies(connection, registered)
+    if not to_build:
+        return
+    for index in to_build:
         yield index.name
         if not build_index_until(team.stop, team.dsn, registered, index):
             return  # told to stop, or somebody else is building it
-    with connect(team.dsn) as connection:
+    with telling_of_locks(registered), connect(team.dsn) as connection:
         update_statistics(connection, declaration)
         refresh_key_frequencies(connection, registered)
 
@@ -193,6 +223,11 @@ def _is_there(
         return True
 
 
+def _forget_stale(team: Team, registered: Registered) -> None:
+    with telling_of_locks(registered), connect(team.dsn) as connection:
+        forget_stale_failures(connection, registered)
+
+
 def _left(team: Team, registered: Registered, *, since: datetime | None = None) -> int:
-    with connect(team.dsn) as connection:
+    with telling_of_locks(registered), connect(team.dsn) as connection, impatient(connection):
         return count_pending(connection, registered, since=since)

@@ -21,6 +21,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError, ModelError
 from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index_until, is_missing, may_build_indexes
+from gte_pg.sync.locked import telling_of_locks, while_free
 from gte_pg.sync.status import clock, has_pending
 from gte_pg.sync.worker import Round, Worker
 
@@ -94,9 +95,9 @@ class Team:
     def drain(self, registered: Registered) -> Iterator[Round]:
         """Work until all is done that is pending now; yields after every batch.
 
-        Of what is written meanwhile much is done too. A database that goes away is waited for, and a worker
-        that cannot come back is done without; if none can, or at any other error of one, the team stops and
-        the error is raised.
+        Of what is written meanwhile much is done too. A database that goes away, and a table that is
+        locked, are waited for about a minute, and a worker that cannot come back is done without; if none
+        can, or at any other error of one, the team stops and the error is raised.
         """
         for _, done in self._run(lambda _connection: [registered], forever=False):
             if done is not None:
@@ -107,8 +108,8 @@ class Team:
         pending at some time before: where rows are written all the while, some always are.
 
         `embeddings` is asked again every few seconds. Nothing but `stop` ends it: a database that goes
-        away, or a model whose files or whose memory are missing, is tried again, and holds up no other
-        embedding.
+        away, a table that is locked, or a model whose files or whose memory are missing, is tried again,
+        and holds up no other embedding.
         """
         yield from self._run(embeddings, forever=True)
 
@@ -235,18 +236,19 @@ class _Member:
         if self._team.stop.is_set() or time.monotonic() < self._not_before.get(registered, 0):
             return None
         try:
-            if self._forever and not self._is_prepared(connection, registered):
-                return None
-            try:
-                done = self._work_on(connection, registered)
-            except MemoryError as error:
-                raise _too_little_memory(registered, error) from error
+            with telling_of_locks(registered):
+                if self._forever and not self._is_prepared(connection, registered):
+                    return None
+                try:
+                    done = self._work_on(connection, registered)
+                except MemoryError as error:
+                    raise _too_little_memory(registered, error) from error
         except (psycopg.Error, GtePgError) as error:
             if not self._forever or connection.closed:
                 raise
             if registered not in self._embeddings(connection):
                 return None  # it has been removed, or changed
-            # Its model or its rights are missing: that is nobody else's trouble.
+            # Its model or its rights are missing, or it is locked: that is nobody else's trouble.
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
             self._not_before[registered] = time.monotonic() + _RETRY_SECONDS[-1]
             return None
@@ -299,8 +301,10 @@ class _Member:
         if seen is None or time.monotonic() - seen > _TELL_SECONDS:
             copied = copy_keys(connection, registered, self._team.stop)
             queue = pending_index(registered.declaration)
+            with while_free(connection, registered):
+                lacks_queue = is_missing(connection, registered.declaration, queue)
             if (
-                is_missing(connection, registered.declaration, queue)
+                lacks_queue
                 and may_build_indexes(connection, registered.declaration)
                 and not build_index_until(self._team.stop, self._team.dsn, registered, queue)
             ):

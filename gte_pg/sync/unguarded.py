@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import logging
 
+import psycopg
+
 from gte_pg.database import Connection, Registered
+from gte_pg.sync.settings import impatient
 from gte_pg.sync.triggers import missing_triggers
 
 logger = logging.getLogger(__name__)
 
 
 def warn_if_unguarded(connection: Connection, registered: Registered) -> None:
-    """Log a warning if triggers of this embedding are missing or disabled: a query of the catalog."""
-    missing = missing_triggers(connection, registered)
+    """Log a warning if triggers of this embedding are missing or disabled: a query of the catalog.
+
+    Says nothing where a partition is locked: its triggers may just be made.
+    """
+    try:
+        with impatient(connection):
+            missing = missing_triggers(connection, registered)
+    except psycopg.errors.LockNotAvailable:
+        return
     if missing:
         written = registered.declaration.written
         logger.warning(

@@ -27,7 +27,7 @@ from gte_pg.sync.claim import Batch, Claims
 from gte_pg.sync.failures import forget_failures, record_failure
 from gte_pg.sync.refusals import Written
 from gte_pg.sync.rows import Rows, Text
-from gte_pg.sync.settings import noting
+from gte_pg.sync.settings import impatient
 from gte_pg.sync.throughput import count_encoded
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Worker:
     def _note(self, batch: Batch, keys: list[str], failed: list[_Failure], written: int) -> None:
         failing = {failure.key for failure in failed}
         sound = [key for key in keys if key not in failing]
-        with noting(self._connection):
+        with impatient(self._connection):
             for failure in failed:
                 record_failure(
                     self._connection,
