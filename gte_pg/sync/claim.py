@@ -16,7 +16,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_text, key_values
-from gte_pg.sync.settings import PATIENCE, walking
+from gte_pg.sync.settings import PATIENCE, impatient, walking
 from gte_pg.sync.source import mark
 from gte_pg.sync.walk import Walk
 
@@ -164,7 +164,9 @@ class Claims:
         if time.monotonic() < self._renew_at:
             return True
         values = self._values | {"lease": batch.lease, "attempts": batch.attempts}
-        if self._connection.execute(_RENEW, values).rowcount == 0:
+        with impatient(self._connection):
+            renewed = self._connection.execute(_RENEW, values).rowcount
+        if not renewed:
             return False
         self._renew_at = time.monotonic() + self._values["duration"].total_seconds() / 4
         return True

@@ -128,7 +128,8 @@ class Worker:
     def give_back(self, connection: Connection) -> None:
         """Give the batch that it is at to others; by another connection than its own, if that was lost."""
         if self._batch is not None:
-            self._claims.release(self._batch, connection)
+            with impatient(connection):
+                self._claims.release(self._batch, connection)
             self._batch = None
 
     def _note_held(self, *, is_held: bool) -> None:
