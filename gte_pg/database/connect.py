@@ -37,14 +37,26 @@ def connect(dsn: str) -> Connection:
 
 
 def connect_pooled(dsn: str) -> Connection:
-    """Open an autocommit connection that may be a pooler's: nothing is set or prepared in its session.
+    """Open an autocommit connection that may be a pooler's: nothing is set or prepared in its session,
+    but for what poolers keep track of.
 
     Its transactions are READ COMMITTED whatever the database's default is: a row that has changed
     meanwhile is looked at again, and no SERIALIZABLE transaction of an application fails by them.
     """
     connection = _open(dsn, autocommit=True, prepare_threshold=None)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    _read_strings_as_written(connection)
     return connection
+
+
+def _read_strings_as_written(connection: Connection) -> None:
+    """Lift a database's or a role's `standard_conforming_strings = off`.
+
+    Under it a backslash in an expression means another text than it does to the capture, and psycopg
+    doubles those of the bytes that it sends.
+    """
+    if connection.info.parameter_status("standard_conforming_strings") == "off":
+        connection.execute("SET standard_conforming_strings = on")
 
 
 def connect_to_stay(dsn: str) -> Connection:
@@ -89,9 +101,16 @@ def engine(dsn: str) -> sqlalchemy.Engine:
     Its transactions are READ COMMITTED whatever the database's default is: a snapshot from before a
     table was locked would lack what was written while the lock was waited for.
     """
+
+    def open_one() -> Connection:
+        connection = _open(dsn)
+        _read_strings_as_written(connection)
+        connection.commit()
+        return connection
+
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: _open(dsn),
+        creator=open_one,
         poolclass=sqlalchemy.NullPool,
         isolation_level="READ COMMITTED",
     )

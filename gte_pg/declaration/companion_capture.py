@@ -14,7 +14,7 @@ from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.text import row_hash, row_is_empty
-from gte_pg.declaration.trigger import Trigger, function_body, source_changed
+from gte_pg.declaration.trigger import Trigger, function_body, pinned_settings, source_changed
 
 # One UPDATE may shift many keys: a companion row is deleted, or moves along, only if no row of the table
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
@@ -29,7 +29,7 @@ from gte_pg.declaration.trigger import Trigger, function_body, source_changed
 # A key column may be called like a variable: those in statements are named with the label of the block.
 _FUNCTION = sql.SQL("""\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}""")
+SECURITY DEFINER {settings} AS {body}""")
 
 _BODY = sql.SQL("""\
 #variable_conflict use_column
@@ -114,8 +114,11 @@ _REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
 def companion_capture_functions(
     declaration: Declaration, function: sql.Identifier, postgres: int
 ) -> list[sql.Composed]:
-    body = function_body(companion_capture_body(declaration, postgres))
-    return [_FUNCTION.format(function=function, body=body), _REVOKE.format(function)]
+    body = companion_capture_body(declaration, postgres)
+    create = _FUNCTION.format(
+        function=function, settings=pinned_settings(body), body=function_body(body)
+    )
+    return [create, _REVOKE.format(function)]
 
 
 def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Composed:

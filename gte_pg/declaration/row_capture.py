@@ -21,7 +21,7 @@ from psycopg import sql
 
 from gte_pg.declaration.declaration import Declaration
 from gte_pg.declaration.text import row_hash, row_is_empty
-from gte_pg.declaration.trigger import Trigger, function_body, source_changed
+from gte_pg.declaration.trigger import Trigger, function_body, pinned_settings, source_changed
 
 # The transaction-local setting under which a worker writes vectors back. Its value is the embedding's
 # name, so that two embeddings of one table do not undo each other's.
@@ -29,7 +29,7 @@ WRITE_BACK_SETTING = "gte.write_back"
 
 _FUNCTION = sql.SQL("""\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS {body}""")
+{settings} AS {body}""")
 
 _BODY = sql.SQL("""DECLARE
     given record;
@@ -73,8 +73,10 @@ _NOT_KNOWN_TO_DIFFER = sql.SQL(
 def row_capture_function(
     declaration: Declaration, function: sql.Identifier, postgres: int
 ) -> sql.Composed:
-    body = function_body(row_capture_body(declaration, postgres))
-    return _FUNCTION.format(function=function, body=body)
+    body = row_capture_body(declaration, postgres)
+    return _FUNCTION.format(
+        function=function, settings=pinned_settings(body), body=function_body(body)
+    )
 
 
 def row_capture_body(declaration: Declaration, postgres: int) -> sql.Composed:

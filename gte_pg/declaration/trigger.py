@@ -117,6 +117,17 @@ def function_body(body: sql.Composed) -> sql.SQL:
     return sql.SQL(f"${tag}${written}${tag}$")
 
 
+def pinned_settings(body: sql.Composed) -> sql.SQL:
+    """Return the settings under which a body is read, whatever those of the application's session are.
+
+    Each costs every call a little: what strings with a backslash mean is asked where there is one.
+    """
+    settings = "SET search_path = pg_catalog, pg_temp"
+    if "\\" in function_source(body):
+        settings += " SET standard_conforming_strings = on"
+    return sql.SQL(settings)
+
+
 def function_source(body: sql.Composed) -> str:
     """Return a function's body as the catalogue has it."""
     return f"\n{body.as_string()}\n"

@@ -16,7 +16,7 @@ from gte_pg.declaration import (
 # A partition has triggers of its own, which whoever owns it can disable; a table that came to inherit since
 # has none. The function that they call may name a companion that has been renamed, or be owned by somebody
 # who may not read the table any more; a condition follows a column that was renamed, though another one has
-# its name now.
+# its name now. A function with a backslash in it says how that is to be read.
 _TRIGGERS = """
 SELECT trigger, tree.relid::regclass::text
 FROM (
@@ -28,6 +28,7 @@ WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT 
     SELECT FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
     WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
       AND p.prosrc = ANY (%(sources)s::text[])
+      AND (strpos(p.prosrc, chr(92)) = 0 OR 'standard_conforming_strings=on' = ANY (p.proconfig))
       AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT'))
       AND (NOT tree.root OR trigger <> %(update_trigger)s OR NOT EXISTS (
           SELECT FROM pg_attribute AS a
