@@ -160,5 +160,5 @@ def update_statistics(connection: Connection, declaration: Declaration) -> None:
 
     Where somebody else does so, or builds an index that waits for us, it is left to them.
     """
-    with impatient(connection):
+    with impatient(connection, statement_timeout="0"):
         connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))

@@ -48,8 +48,8 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
         return
     sparse = sql.Identifier("d", declaration.sparse_column)
     names = {"vectors": declaration.vectors, "sparse": sparse}
-    # gte.key_frequency has a policy of its own.
-    with impatient(connection, row_security="on"):
+    # gte.key_frequency has a policy of its own. A limit on statements is meant for an application's.
+    with impatient(connection, row_security="on", statement_timeout="0"):
         filled = sql.SQL("{} IS NOT NULL").format(sparse)
         rows = planned_rows(connection, declaration.vectors, filled)
         # The table is not locked, then. Another who counts the keys too is waited for.

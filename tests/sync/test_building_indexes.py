@@ -20,7 +20,13 @@ from gte_pg.declaration import (
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Team, status, sync_once, wait_until_synced, watch
-from gte_pg.sync.indexes import build_index, is_missing, may_build_indexes, missing_search_indexes
+from gte_pg.sync.indexes import (
+    build_index,
+    is_missing,
+    may_build_indexes,
+    missing_search_indexes,
+    update_statistics,
+)
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
 
@@ -406,3 +412,36 @@ def test_two_workers_may_count_the_keys_at_once(
         again = other.execute("SELECT count(*), sum(rows) FROM gte.key_frequency").fetchone()
     assert counted == again
     assert counted != (0, None)
+
+
+def test_keys_may_take_longer_to_count_than_other_statements(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    limited = make_conninfo(dsn, options="-c statement_timeout=300ms")
+    ended: list[bool] = []
+
+    def count() -> None:
+        refresh_key_frequencies(own, articles)
+        ended.append(True)
+
+    with connect(dsn) as other, connect(limited) as own:
+        thread = threading.Thread(target=count)
+        with other.transaction():
+            refresh_key_frequencies(other, articles)
+            thread.start()
+            thread.join(timeout=1.5)  # longer than one waits for a table, too
+        thread.join()
+    assert ended
+
+
+def test_statistics_may_take_longer_than_other_statements(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    connection.execute("""
+        CREATE FUNCTION slow(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+            'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END';
+        CREATE INDEX ON articles (slow(id))
+    """)
+    with connect(make_conninfo(dsn, options="-c statement_timeout=200ms")) as own:
+        update_statistics(own, articles.declaration)
