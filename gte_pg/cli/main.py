@@ -14,6 +14,7 @@ from gte_pg.cli.eval import evaluate
 from gte_pg.cli.explain import explain
 from gte_pg.cli.init import init
 from gte_pg.cli.models import models
+from gte_pg.cli.problems import said
 from gte_pg.cli.recall import recall
 from gte_pg.cli.remove import remove
 from gte_pg.cli.retry import retry
@@ -33,9 +34,9 @@ class Commands(click.Group):
         except GtePgError as error:
             raise click.ClickException(str(error)) from error
         except psycopg.Error as error:
-            raise click.ClickException(f"Postgres says: {str(error).strip()}") from error
+            raise click.ClickException(said(error)) from error
         except DBAPIError as error:
-            raise click.ClickException(f"Postgres says: {str(error.orig).strip()}") from error
+            raise click.ClickException(said(error.orig or error)) from error
 
 
 @click.group(cls=Commands)

@@ -24,7 +24,19 @@ def noting_problems(
         if connection.closed:
             raise
         written = registered.declaration.written
-        problems.append(DatabaseError(f"{written}: Postgres says: {str(error).strip()}"))
+        problems.append(DatabaseError(f"{written}: {said(error)}"))
+
+
+def said(error: BaseException) -> str:
+    """Return what Postgres says, and what to do where it may not be written to."""
+    words = f"Postgres says: {str(error).strip()}"
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        words += (
+            ". This server is a read-only standby, or default_transaction_read_only is on for this role or "
+            "database: connect to the primary (target_session_attrs=read-write in the DSN finds it among "
+            "several hosts), or switch that off"
+        )
+    return words
 
 
 def raise_problems(problems: list[DatabaseError]) -> None:
