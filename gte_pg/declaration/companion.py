@@ -17,6 +17,16 @@ _COMPLETE = sql.SQL("""\
 ALTER TABLE {vectors} ADD PRIMARY KEY ({key}),
     ALTER COLUMN {version} SET NOT NULL, ALTER COLUMN {version} SET DEFAULT 0, {inline}""")
 
+# A crash of the server empties what is UNLOGGED: both or none.
+_AS_LASTING = sql.SQL("""\
+DO $lasting$
+BEGIN
+    IF (SELECT relpersistence = 'u' FROM pg_catalog.pg_class WHERE oid = to_regclass({relation})) THEN
+        ALTER TABLE {vectors} SET UNLOGGED;
+    END IF;
+END
+$lasting$""")
+
 # A vector tells a good deal of its text: it is seen by whom the row is seen.
 _POLICY = sql.SQL("""\
 CREATE POLICY seen_with_its_row ON {vectors}
@@ -102,6 +112,9 @@ def create_companion(declaration: Declaration) -> list[sql.Composed]:
     return [
         _CREATE.format(**names, nothing=nothing),
         _COMPLETE.format(**names, inline=inline),
+        _AS_LASTING.format(
+            relation=sql.Literal(declaration.relation.as_string()), vectors=declaration.vectors
+        ),
         sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(declaration.vectors),
         _POLICY.format(**names, same_key=same_key),
         _GRANT.format(
