@@ -45,18 +45,7 @@ def connect_pooled(dsn: str) -> Connection:
     """
     connection = _open(dsn, autocommit=True, prepare_threshold=None)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    _read_strings_as_written(connection)
     return connection
-
-
-def _read_strings_as_written(connection: Connection) -> None:
-    """Lift a database's or a role's `standard_conforming_strings = off`.
-
-    Under it a backslash in an expression means another text than it does to the capture, and psycopg
-    doubles those of the bytes that it sends.
-    """
-    if connection.info.parameter_status("standard_conforming_strings") == "off":
-        connection.execute("SET standard_conforming_strings = on")
 
 
 def connect_to_stay(dsn: str) -> Connection:
@@ -101,16 +90,9 @@ def engine(dsn: str) -> sqlalchemy.Engine:
     Its transactions are READ COMMITTED whatever the database's default is: a snapshot from before a
     table was locked would lack what was written while the lock was waited for.
     """
-
-    def open_one() -> Connection:
-        connection = _open(dsn)
-        _read_strings_as_written(connection)
-        connection.commit()
-        return connection
-
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=open_one,
+        creator=lambda: _open(dsn),
         poolclass=sqlalchemy.NullPool,
         isolation_level="READ COMMITTED",
     )
@@ -118,10 +100,16 @@ def engine(dsn: str) -> sqlalchemy.Engine:
 
 def _open(dsn: str, **options: Any) -> Connection:
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             libpq_dsn(dsn), application_name="gte-pg", client_encoding=_ENCODING, **options
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
         ) from error
+    # With a backslash for an escape an expression means another text than it does to the capture, and
+    # psycopg doubles those of the bytes that it sends.
+    if connection.info.parameter_status("standard_conforming_strings") == "off":
+        connection.execute("SET standard_conforming_strings = on")
+        connection.commit()
+    return connection
