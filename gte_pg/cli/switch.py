@@ -23,7 +23,7 @@ from gte_pg.database import (
     postgres_version,
 )
 from gte_pg.declaration import Declaration, copy_grants
-from gte_pg.errors import DatabaseError, QueryError
+from gte_pg.errors import DatabaseError, DeclarationError, QueryError
 from gte_pg.install import (
     add_statements,
     count_lost,
@@ -31,6 +31,7 @@ from gte_pg.install import (
     next_name,
     not_kept,
     previous_name,
+    under_name,
 )
 from gte_pg.models import ModelIdentity, Precision, identify
 from gte_pg.search.recall import dense_recall, sample_questions
@@ -103,6 +104,7 @@ def switch(
                 raise DatabaseError(f"the table {table} has no {previous_name(name)} to go back to")
             _exchange(dsn, present, next_name(name), former, print_sql=print_sql)
             return
+        leaving = _previous(present.declaration)
         identity = identify(model, precision=precision)
         wanted = _next(find_table(connection, table), present.declaration, identity, dimensions)
         if former is not None:
@@ -111,6 +113,8 @@ def switch(
                 f"longer need the way back: gte-pg remove {table} --name {previous_name(name)}"
             )
         coming = _find(connection, table, wanted.name)
+        for made in (leaving,) if coming else (wanted, leaving):
+            _check_is_free(connection, made)
     if coming is None:
         _add(dsn, present, wanted, print_sql=print_sql)
         if print_sql:
@@ -154,6 +158,33 @@ def _next(
             f"{present.written} has {present.generation} already: there is nothing to switch"
         )
     return coming
+
+
+def _previous(present: Declaration) -> Declaration:
+    """Return what becomes of the present embedding."""
+    try:
+        return under_name(present, previous_name(present.name))
+    except DeclarationError as error:
+        raise DatabaseError(
+            f"after a switch the present embedding is called {previous_name(present.name)}: {error}. "
+            "Remove it, and add it under a shorter name"
+        ) from error
+
+
+def _check_is_free(connection: Connection, made: Declaration) -> None:
+    """Raise DatabaseError if another has a name that the switch needs; not after hours of encoding."""
+    if made.companion is None:
+        columns = find_table(connection, made.written).columns
+        taken = [f"a column {column!r}" for column in made.columns if column in columns]
+    else:
+        companion = made.vectors.as_string()
+        exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (companion,)).fetchone()
+        taken = [f"beside it the table {companion}"] if exists == (True,) else []
+    if taken:
+        raise DatabaseError(
+            f"the table {made.written} has {taken[0]} already, a name that the switch needs for "
+            f"{made.name}: rename that, or drop it"
+        )
 
 
 def _check_goes_on(table: str, present: Declaration, coming: Declaration, generation: str) -> None:

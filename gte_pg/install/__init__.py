@@ -20,6 +20,7 @@ from gte_pg.install.switch import (
     next_name,
     not_kept,
     previous_name,
+    under_name,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "prepare_database",
     "previous_name",
     "remove_statements",
+    "under_name",
 ]

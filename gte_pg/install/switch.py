@@ -33,6 +33,14 @@ def previous_name(name: str) -> str:
     return f"{name}_previous"
 
 
+def under_name(declaration: Declaration, name: str) -> Declaration:
+    """Return the same embedding under another name. Raises DeclarationError if that is too long."""
+    companion = declaration.companion and companion_name(
+        declaration.schema, declaration.table, name
+    )
+    return replace(declaration, name=name, companion=companion)
+
+
 def beside(connection: Connection, declaration: Declaration) -> list[Registered]:
     """Return what a switch keeps in step beside an embedding: the next one, or the previous one."""
     names = next_name(declaration.name), previous_name(declaration.name)
@@ -134,9 +142,7 @@ def exchange_statements(
 
 
 def _rename(old: Declaration, name: str, postgres: int, *, standby: bool) -> list[sql.Composed]:
-    new = replace(old, name=name)
-    if old.companion is not None:
-        new = replace(new, companion=companion_name(old.schema, old.table, name))
+    new = under_name(old, name)
     return [
         *drop_capture(old),
         *(_rename_column(old, *pair) for pair in zip(_columns(old), _columns(new), strict=True)),

@@ -138,6 +138,49 @@ def test_mistakes(dsn: str, connection: Connection, articles: Registered, model:
     assert "to go back to" in gte_pg(dsn, "switch", "articles", "--back").output
 
 
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        ("ALTER TABLE articles ADD embedding_previous text", "a column 'embedding_previous'"),
+        ("ALTER TABLE articles ADD embedding_next_hash text", "a column 'embedding_next_hash'"),
+        (
+            "CREATE TABLE articles_embedding_previous ()",
+            'the table "public"."articles_embedding_prev',
+        ),
+        (
+            "CREATE VIEW articles_embedding_next AS SELECT 1",
+            'the table "public"."articles_embedding_n',
+        ),
+    ],
+)
+def test_a_name_that_another_has_is_no_matter_of_the_last_moment(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    plain_model: str,
+    taken: str,
+    message: str,
+) -> None:
+    connection.execute(taken.encode())
+    done = gte_pg(dsn, "switch", "articles", "--model", plain_model, "--least-recall", "0")
+    if taken.startswith("ALTER") == (articles.declaration.layout == "columns"):
+        assert message in done.output
+        assert [one.declaration.name for one in load_all(connection)] == ["embedding"]
+    else:
+        assert done.exit_code == 0, done.output
+
+
+def test_a_name_that_will_be_too_long_is_no_matter_of_the_last_moment(
+    dsn: str, connection: Connection, model: str, plain_model: str
+) -> None:
+    connection.execute(ARTICLES)
+    name = "e" * 47
+    add_embedding(dsn, connection, "articles", ("title",), model, name=name)
+    done = gte_pg(dsn, "switch", "articles", "--name", name, "--model", plain_model)
+    assert "under a shorter name" in done.output
+    assert len(load_all(connection)) == 1
+
+
 def test_a_printed_switch_never_takes_search_away(
     dsn: str, connection: Connection, articles: Registered, plain_model: str
 ) -> None:
