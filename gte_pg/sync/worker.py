@@ -52,7 +52,7 @@ _PIECE_CHARACTERS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one batch came to, in rows. `left` are still pending or gone: changed meanwhile, or locked."""
+    """What one batch came to, in rows. `left` are still pending: changed meanwhile, or locked."""
 
     encoded: int
     failed: int
@@ -96,6 +96,7 @@ class Worker:
         # How often in a row the oldest rows were held by somebody, and since when.
         self._held, self._held_since = 0, 0.0
         self.wary_until = wary_until
+        self._not_found: list[str] = []
         # What it is at.
         self._batch: Batch | None = None
         self._turn = turn if turn is not None else threading.Lock()
@@ -142,10 +143,11 @@ class Worker:
         self._claims.pass_by(_HELD_SECONDS)
 
     def _round(self, batch: Batch) -> Round:
-        written = cleared = 0
+        read = written = cleared = 0
         keys: list[str] = []
         failed: list[_Failure] = []
         for texts, textless in self._rows.read_in_parts(batch.keys):
+            read += len(texts) + len(textless)
             taken_off = self._rows.clear(textless)
             cleared += taken_off.rows
             failed += _refused(taken_off)
@@ -163,7 +165,11 @@ class Worker:
             if not self._may_go_on(batch):
                 break
         self._note(batch, keys, failed, written)
-        left = len(batch.keys) - written - cleared - len(failed)
+        left = read - written - cleared - len(failed)
+        if not read:
+            # Gone, unless they come again: keys by which no row is found must not keep it for ever.
+            left = len(batch.keys) if batch.keys == self._not_found else 0
+            self._not_found = batch.keys
         if left:
             self.wary_until = time.monotonic() + _WARY_SECONDS
         return Round(written, len(failed), left)
