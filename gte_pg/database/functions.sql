@@ -80,14 +80,24 @@ BEGIN
 END
 $body$;
 
--- Who may read a table may know how common its tokens are; nobody else. A view and no policy: with one,
--- pg_dump by a role that may read everything would fail.
-CREATE OR REPLACE VIEW gte.visible_key_frequency WITH (security_barrier) AS
-SELECT f.embedding, f.key, f.rows FROM gte.key_frequency AS f
-WHERE EXISTS (
-    SELECT FROM gte.embedding AS e
-    WHERE e.id = f.embedding AND has_any_column_privilege(e.relation, 'SELECT')
-);
+-- Who may read a table may know how common its tokens are; nobody else. A view and no policy, as earlier
+-- versions had: with one, pg_dump by a role that may read everything would fail. Every search reads it: it is
+-- not locked again when it is there.
+DO $body$
+BEGIN
+    IF to_regclass('gte.visible_key_frequency') IS NULL THEN
+        CREATE VIEW gte.visible_key_frequency WITH (security_barrier) AS
+        SELECT f.embedding, f.key, f.rows FROM gte.key_frequency AS f
+        WHERE EXISTS (
+            SELECT FROM gte.embedding AS e
+            WHERE e.id = f.embedding AND has_any_column_privilege(e.relation, 'SELECT')
+        );
+        DROP POLICY IF EXISTS seen_with_its_table ON gte.key_frequency;
+        ALTER TABLE gte.key_frequency DISABLE ROW LEVEL SECURITY;
+        REVOKE SELECT ON gte.key_frequency FROM PUBLIC;
+    END IF;
+END
+$body$;
 
 -- Their columns are others now than in earlier versions, which REPLACE does not allow.
 DO $body$

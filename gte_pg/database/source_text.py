@@ -53,7 +53,6 @@ _SETTLED = {
     "bytea": "encode({}, 'hex')",
     "real": "{}::numeric::text",
     "double precision": "{}::numeric::text",
-    "money": "{}::numeric::text",
     "interval": "extract(epoch from {})::numeric::text",
     "timestamp without time zone": "extract(year from {})::int::text",
     "timestamp with time zone": "extract(year from {} AT TIME ZONE 'UTC')::int::text",

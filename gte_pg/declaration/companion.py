@@ -17,11 +17,15 @@ _COMPLETE = sql.SQL("""\
 ALTER TABLE {vectors} ADD PRIMARY KEY ({key}),
     ALTER COLUMN {version} SET NOT NULL, ALTER COLUMN {version} SET DEFAULT 0, {inline}""")
 
-# A crash of the server empties what is UNLOGGED: both or none.
+# A crash of the server empties what is UNLOGGED: both or none. Of a partitioned table the partitions may be
+# logged.
 _AS_LASTING = sql.SQL("""\
 DO $lasting$
 BEGIN
-    IF (SELECT relpersistence = 'u' FROM pg_catalog.pg_class WHERE oid = to_regclass({relation})) THEN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_class
+        WHERE oid = to_regclass({relation}) AND relpersistence = 'u' AND relkind <> 'p'
+    ) THEN
         ALTER TABLE {vectors} SET UNLOGGED;
     END IF;
 END

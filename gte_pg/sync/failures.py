@@ -15,14 +15,18 @@ from gte_pg.sync.source import mark
 # After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
 MOST_ATTEMPTS = 5
 
+# For what may pass by itself, a lack of memory say.
+ENDLESS_ATTEMPTS = 2**31 - 1
+
 _ERROR_CHARACTERS = 1_000
 
-# 10 s, 20 s, 40 s … A failure counts only for the text that failed: other text starts afresh.
+# 10 s, 20 s, 40 s, and from then on 80 s. A failure counts only for the text that failed: other text
+# starts afresh.
 _RECORD = """
 INSERT INTO gte.failure AS f (embedding, key, hash, attempts, error, retry_at)
 VALUES (
     %(embedding)s, %(key)s, %(hash)s, 1, %(error)s,
-    CASE WHEN %(retry)s THEN now() + interval '10 s' END
+    CASE WHEN 1 < %(most)s THEN now() + interval '10 s' END
 )
 ON CONFLICT (embedding, key) DO UPDATE SET
     hash = excluded.hash,
@@ -30,10 +34,8 @@ ON CONFLICT (embedding, key) DO UPDATE SET
     failed_at = now(),
     attempts = CASE WHEN f.hash = excluded.hash THEN f.attempts ELSE 0 END + 1,
     retry_at = CASE
-        WHEN %(retry)s AND (f.hash <> excluded.hash OR f.attempts + 1 < %(most)s)
-        THEN now() + interval '10 s' * 2 ^ (
-            CASE WHEN f.hash = excluded.hash THEN f.attempts ELSE 0 END
-        )
+        WHEN f.hash <> excluded.hash THEN excluded.retry_at
+        WHEN f.attempts + 1 < %(most)s THEN now() + interval '10 s' * 2 ^ least(f.attempts, 3)
     END
 """
 
@@ -114,16 +116,15 @@ def record_failure(
     key: str,
     mark: bytes,
     error: str,
-    retry: bool,
+    most_attempts: int = MOST_ATTEMPTS,
 ) -> None:
-    """Record that this text of the row with this key failed; without `retry` it is parked at once."""
+    """Record that this text of the row with this key failed; after so many attempts it is parked."""
     values = {
         "embedding": registered.id,
         "key": key,
         "hash": mark,
         "error": _storable(connection, error)[:_ERROR_CHARACTERS],
-        "retry": retry,
-        "most": MOST_ATTEMPTS,
+        "most": most_attempts,
     }
     connection.execute(_RECORD, values)
 

@@ -24,7 +24,12 @@ from gte_pg.database.binary import adapt_binary_arrays
 from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
 from gte_pg.sync.claim import Batch, Claims
-from gte_pg.sync.failures import forget_failures, record_failure
+from gte_pg.sync.failures import (
+    ENDLESS_ATTEMPTS,
+    MOST_ATTEMPTS,
+    forget_failures,
+    record_failure,
+)
 from gte_pg.sync.refusals import Written
 from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import impatient
@@ -183,7 +188,7 @@ class Worker:
     def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             died = "every worker that tried to encode this row died"
-            return [], [_Failure(text.key, text.mark, died, retry=False) for text in texts]
+            return [], [_Failure(text.key, text.mark, died, most_attempts=1) for text in texts]
         with self._at_turn(batch) as may_encode:
             return _encode(self._encoder, self._registered, texts if may_encode else [])
 
@@ -210,7 +215,7 @@ class Worker:
                     key=failure.key,
                     mark=failure.mark,
                     error=failure.error,
-                    retry=failure.retry,
+                    most_attempts=failure.most_attempts,
                 )
             forget_failures(self._connection, self._registered, sound)
             count_encoded(self._connection, self._registered, written)
@@ -228,13 +233,13 @@ class _Failure:
     key: str
     mark: bytes
     error: str
-    retry: bool
+    most_attempts: int = MOST_ATTEMPTS
 
 
 def _refused(written: Written) -> list[_Failure]:
     for refusal in written.refusals:
         logger.warning("row %s is set apart: %s", refusal.key, refusal.error)
-    return [_Failure(one.key, one.mark, one.error, retry=True) for one in written.refusals]
+    return [_Failure(one.key, one.mark, one.error) for one in written.refusals]
 
 
 def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
@@ -269,13 +274,19 @@ def _encode(
             _check_is_up(encoder, registered)
             message = str(error) if isinstance(error, GtePgError) else repr(error)
             logger.warning("row %s cannot be encoded: %s", texts[0].key, message)
-            retry = not isinstance(error, EncodingError)
-            return [], [_Failure(texts[0].key, texts[0].mark, message, retry=retry)]
+            most = _most_attempts(error)
+            return [], [_Failure(texts[0].key, texts[0].mark, message, most_attempts=most)]
         middle = len(texts) // 2
         first, first_failed = _encode(encoder, registered, texts[:middle])
         second, second_failed = _encode(encoder, registered, texts[middle:])
         return first + second, first_failed + second_failed
     return [_Success(texts, encoded)], []
+
+
+def _most_attempts(error: Exception) -> int:
+    if isinstance(error, EncodingError):
+        return 1  # the text is at fault, and stays what it is
+    return ENDLESS_ATTEMPTS if isinstance(error, MemoryError) else MOST_ATTEMPTS
 
 
 def _check_is_up(encoder: Encoder, registered: Registered) -> None:
