@@ -35,7 +35,7 @@ from gte_pg.alembic.operations import (
 )
 from gte_pg.database import ask, load_all, plain_connection
 from gte_pg.declaration import Declaration
-from gte_pg.install import is_alterable, is_switchable
+from gte_pg.install import is_alterable, next_name, not_kept, previous_name
 from gte_pg.orm import INFO_KEY, embeddings_of
 
 # A table: its schema, None for the one that is searched first, and its name.
@@ -84,35 +84,50 @@ def compare_embeddings(context: AutogenContext, upgrade: UpgradeOps) -> Priority
     upgrade.ops[:] = owned.without(upgrade.ops)
     before: list[MigrateOperation] = []
     after: list[MigrateOperation] = []
+    along = {
+        (_table(one), name(one.name))
+        for one, entry in zip(present, registered, strict=True)
+        if not entry.standby
+        for name in (next_name, previous_name)
+    }
     for one, entry in zip(present, registered, strict=True):
-        if entry.standby:
+        place = _table(one), one.name
+        wanted = declared.pop(place, None)
+        if wanted is None and entry.standby and place in along:
             # What a switch of models keeps in step beside another goes where that goes.
             continue
-        wanted = declared.pop((_table(one), one.name), None)
-        if wanted is None:
-            if _table(one) in dropped | known:
-                before.append(RemoveEmbeddingOp(one))
-                continue
-            wanted = one
-        stored = _as_stored(wanted, one)
-        source = {(_table(one), column) for column in one.source}
-        # The companion has columns of the key's types.
-        key = {(_table(one), column.name) for column in one.key if one.companion is not None}
-        stays = not (source & touched.dropped or key & touched.retyped)
-        if stays and is_alterable(one, stored):
-            if source & touched.retyped:
-                before.append(SuspendEmbeddingOp(one, stored))
-                after.append(AlterEmbeddingOp(stored, one, suspended=True))
-            elif stored != one:
-                after.append(AlterEmbeddingOp(stored, one))
-        elif stays and is_switchable(one, stored) and not source & touched.retyped:
-            after.append(SwitchEmbeddingOp(stored, one))
-        else:
-            before.append(RemoveEmbeddingOp(one, replaced=True))
-            after.append(AddEmbeddingOp(wanted))
+        if wanted is None and _table(one) in dropped | known:
+            before.append(RemoveEmbeddingOp(one))
+            continue
+        # Also one that is nobody's to declare has to follow its columns.
+        change = _change(one, wanted or one, touched)
+        before += change[0]
+        after += change[1]
     # Before columns that an embedding needs are dropped, and after they are there.
     upgrade.ops[:] = [*before, *upgrade.ops, *after, *map(AddEmbeddingOp, declared.values())]
     return PriorityDispatchResult.CONTINUE
+
+
+def _change(
+    present: Declaration, wanted: Declaration, touched: _Touched
+) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
+    """Return what makes one the other: before the operations on columns, and after them."""
+    stored = _as_stored(wanted, present)
+    source = {(_table(present), column) for column in present.source}
+    # The companion has columns of the key's types.
+    key = {(_table(present), column.name) for column in present.key if present.companion}
+    if not (source & touched.dropped or key & touched.retyped):
+        is_retyped = bool(source & touched.retyped)
+        if stored == present and not is_retyped:
+            return [], []
+        if is_alterable(present, stored) and is_retyped:
+            suspend = SuspendEmbeddingOp(present, stored)
+            return [suspend], [AlterEmbeddingOp(stored, present, suspended=True)]
+        if is_alterable(present, stored):
+            return [], [AlterEmbeddingOp(stored, present)]
+        if not not_kept(present, stored) and not is_retyped:
+            return [], [SwitchEmbeddingOp(stored, present)]
+    return [RemoveEmbeddingOp(present, replaced=True)], [AddEmbeddingOp(wanted)]
 
 
 @dataclass(frozen=True, slots=True)

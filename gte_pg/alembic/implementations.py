@@ -41,7 +41,9 @@ from gte_pg.install import (
     altered_along,
     beside,
     create_indexes,
+    next_name,
     prepare_database,
+    previous_name,
     remove_statements,
 )
 from gte_pg.sync.indexes import build_index, missing_search_indexes
@@ -56,18 +58,29 @@ DO $gte$ BEGIN
     END IF;
 END $gte$""")
 
-_SWITCH_IF_EMPTY = sql.SQL("""\
+_STANDS_ALONE = sql.SQL("""\
+DO $gte$ BEGIN
+    IF EXISTS (
+        SELECT FROM gte.embedding WHERE relation = to_regclass({relation}) AND standby AND name IN ({names})
+    ) THEN
+        RAISE EXCEPTION {problem};
+    END IF;
+END $gte$""")
+
+_SWITCH_UNFILLED = sql.SQL("""\
 BEGIN
     IF EXISTS (SELECT FROM gte.embedding WHERE {registered} AND generation = {generation}) THEN
         RETURN;
     END IF;
-    IF EXISTS (SELECT FROM {relation}) THEN
+    IF EXISTS (SELECT FROM {vectors} WHERE {dense} IS NOT NULL) THEN
         RAISE EXCEPTION {not_switched};
     END IF;
     {anew};
 END""")
 
 _IS_EMPTY = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})")
+
+_HAS_VECTORS = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL)")
 
 
 @Operations.implementation_for(AddEmbeddingOp)
@@ -98,17 +111,15 @@ def add_embedding(operations: Operations, operation: AddEmbeddingOp) -> None:
 def alter_embedding(operations: Operations, operation: AlterEmbeddingOp) -> None:
     if operations.migration_context.as_sql:
         wanted = _in_public(operation.wanted)
-        _print(operations, alter_statements(wanted, wanted, postgres=_OLDEST_POSTGRES))
+        altered = alter_statements(wanted, wanted, postgres=_OLDEST_POSTGRES)
+        _print(operations, [_stands_alone(wanted), *altered])
         return
     connection = operations.get_bind()
     prepare_database(connection)
     wanted = in_current_schema(connection, operation.wanted)
     present, *standing_by = _locked(operations, wanted)
     if _vectors(present) != _vectors(wanted):
-        raise DeclarationError(
-            f"the embedding {wanted.name!r} of {wanted.written} cannot be altered to {_vectors(wanted)}: "
-            f"it is {_vectors(present)}. Remove it and add it, or switch it, if only the model is another"
-        )
+        raise DeclarationError(_not_its_vectors(present, wanted))
     check_source_text(connection, wanted)
     along = [altered_along(present, wanted, one) for one in standing_by]
     for one in (wanted, *along):
@@ -116,10 +127,24 @@ def alter_embedding(operations: Operations, operation: AlterEmbeddingOp) -> None
             run(connection, statement)
 
 
+def _not_its_vectors(present: Declaration, wanted: Declaration) -> str:
+    embedding = f"the embedding {wanted.name!r} of {wanted.written}"
+    if (present.storage, present.layout) != (wanted.storage, wanted.layout):
+        return (
+            f"{embedding} cannot be altered to another storage or layout ({wanted.storage}, "
+            f"{wanted.layout}): remove it and add it"
+        )
+    return (
+        f"{embedding} is {present.generation}, and this migration is of a time when it was "
+        f"{wanted.generation}. Put that back (gte-pg switch {wanted.written} --name {wanted.name} --back), "
+        "upgrade to this revision, and switch again"
+    )
+
+
 @Operations.implementation_for(SwitchEmbeddingOp)
 def switch_embedding(operations: Operations, operation: SwitchEmbeddingOp) -> None:
     if operations.migration_context.as_sql:
-        _print(operations, [_switch_if_empty(_in_public(operation.wanted))])
+        _print(operations, [_switch_unfilled(_in_public(operation.wanted))])
         return
     connection = operations.get_bind()
     prepare_database(connection)
@@ -127,20 +152,22 @@ def switch_embedding(operations: Operations, operation: SwitchEmbeddingOp) -> No
     present, *_ = _locked(operations, wanted)
     if _vectors(present) == _vectors(wanted):
         return
-    if not ask(connection, _IS_EMPTY.format(wanted.relation)).scalar_one():
+    dense = sql.Identifier(present.dense_column)
+    if ask(connection, _HAS_VECTORS.format(present.vectors, dense)).scalar_one():
         raise DeclarationError(_not_switched(wanted))
     remove_embedding(operations, RemoveEmbeddingOp(wanted))
     add_embedding(operations, AddEmbeddingOp(wanted))
 
 
-def _switch_if_empty(wanted: Declaration) -> sql.Composed:
+def _switch_unfilled(wanted: Declaration) -> sql.Composed:
     # The former model may give token weights where this one does not.
     former = named(wanted.table, wanted.name, wanted.schema, wanted.layout)
     anew = [*remove_statements(former), *add_statements(wanted, postgres=_OLDEST_POSTGRES)]
-    body = _SWITCH_IF_EMPTY.format(
+    body = _SWITCH_UNFILLED.format(
         registered=registered_as(wanted),
         generation=sql.Literal(wanted.generation),
-        relation=wanted.relation,
+        vectors=wanted.vectors,
+        dense=sql.Identifier(wanted.dense_column),
         not_switched=sql.Literal(_not_switched(wanted).replace("%", "%%")),
         anew=sql.SQL(";\n    ").join(anew),
     )
@@ -153,8 +180,8 @@ def _not_switched(wanted: Declaration) -> str:
         f"--dimensions {wanted.dimensions} --precision {wanted.precision}"
     )
     return (
-        f"the table {wanted.written} has rows, and its embedding {wanted.name!r} is not "
-        f"{wanted.generation} yet. Switch it first, while it is searched: {command} (or --back, if that "
+        f"the embedding {wanted.name!r} of {wanted.written} has vectors that are not those of "
+        f"{wanted.generation}. Switch it first, while it is searched: {command} (or --back, if that "
         "is the former model). Or write op.remove_embedding and op.add_embedding into the migration: no "
         "row is found then until it is encoded anew"
     )
@@ -163,7 +190,8 @@ def _not_switched(wanted: Declaration) -> str:
 @Operations.implementation_for(SuspendEmbeddingOp)
 def suspend_embedding(operations: Operations, operation: SuspendEmbeddingOp) -> None:
     if operations.migration_context.as_sql:
-        _print(operations, drop_capture(_in_public(operation.present)))
+        present = _in_public(operation.present)
+        _print(operations, [_stands_alone(present), *drop_capture(present)])
         return
     for one in _locked(operations, operation.present):
         for statement in drop_capture(one):
@@ -173,7 +201,8 @@ def suspend_embedding(operations: Operations, operation: SuspendEmbeddingOp) -> 
 @Operations.implementation_for(RemoveEmbeddingOp)
 def remove_embedding(operations: Operations, operation: RemoveEmbeddingOp) -> None:
     if operations.migration_context.as_sql:
-        _print(operations, remove_statements(_in_public(operation.declaration)))
+        leaving = _in_public(operation.declaration)
+        _print(operations, [_stands_alone(leaving), *remove_statements(leaving)])
         return
     for one in _locked(operations, operation.declaration):
         for statement in remove_statements(one):
@@ -249,6 +278,22 @@ def _vectors(declaration: Declaration) -> tuple[object, ...]:
         declaration.sparse_dimensions,
         declaration.storage,
         declaration.layout,
+    )
+
+
+def _stands_alone(declaration: Declaration) -> sql.Composed:
+    """Return the statement that fails where something stands by an embedding: it was to go along."""
+    names = [name(declaration.name) for name in (next_name, previous_name)]
+    return _STANDS_ALONE.format(
+        relation=sql.Literal(declaration.relation.as_string()),
+        names=sql.SQL(", ").join(map(sql.Literal, names)),
+        problem=sql.Literal(
+            f"a switch has left {' or '.join(names)} beside the embedding {declaration.name} of "
+            f"{declaration.written}, which printed statements leave behind: gte-pg remove "
+            f"{declaration.written} --name NAME first, or run the migration on a connection".replace(
+                "%", "%%"
+            )
+        ),
     )
 
 

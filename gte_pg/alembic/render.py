@@ -22,9 +22,7 @@ from gte_pg.declaration import Declaration
 # These stand at another place, or follow from others.
 _ELSEWHERE = ("schema", "table", "name", "key", "companion")
 
-_REPLACED = ("# All rows are encoded anew, and not found until they are.",)
-
-
+_REPLACED = "# All rows are encoded anew, and not found until they are."
 _SWITCHED = (
     "# Where the table has rows, gte-pg switch comes first: it encodes them while they are found."
 )
@@ -54,7 +52,7 @@ def render_suspend(_context: AutogenContext, operation: SuspendEmbeddingOp) -> s
 def render_remove(_context: AutogenContext, operation: RemoveEmbeddingOp) -> list[str]:
     declaration = operation.declaration
     call = _call("remove_embedding", declaration, _layout(declaration))
-    return [*(_REPLACED if operation.replaced else ()), call]
+    return [_REPLACED, call] if operation.replaced else [call]
 
 
 @renderers.dispatch_for(CreateSearchIndexesOp)

@@ -102,6 +102,8 @@ def switch(
         if model is None:
             if former is None:
                 raise DatabaseError(f"the table {table} has no {previous_name(name)} to go back to")
+            advice = f"Make it like that: gte-pg alter {table} --name {former.declaration.name} …"
+            _check_is_like(present.declaration, former.declaration, advice)
             _exchange(dsn, present, next_name(name), former, print_sql=print_sql)
             return
         leaving = _previous(present.declaration)
@@ -194,12 +196,16 @@ def _check_goes_on(table: str, present: Declaration, coming: Declaration, genera
             f"the table {table} has {coming.name} for {coming.generation} already; "
             f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
         )
-    different = not_kept(present, coming)
+    _check_is_like(present, coming, f"Give it up: gte-pg remove {table} --name {coming.name}")
+
+
+def _check_is_like(present: Declaration, other: Declaration, advice: str) -> None:
+    """Raise DatabaseError if the exchange would change more than the model."""
+    different = not_kept(present, other)
     if different:
         raise DatabaseError(
-            f"the table {table} has {coming.name} already, and it is not like {present.name}: a switch "
-            f"would change {', '.join(different)} too. Give it up, and begin anew: "
-            f"gte-pg remove {table} --name {coming.name}"
+            f"{other.name} of {present.written} is not like {present.name}: the exchange would change "
+            f"{', '.join(different)} too. {advice}"
         )
 
 

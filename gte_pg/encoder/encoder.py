@@ -234,7 +234,7 @@ class Encoder:
     def _new_callers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="gte-pg-encode")
 
-    def _renew(self) -> None:
+    def renew_in_fork(self) -> None:
         self._callers = self._new_callers()
         # The tokenizer's threads are the parent's too, and nobody can renew those.
         if "TOKENIZERS_PARALLELISM" in os.environ:
@@ -313,10 +313,10 @@ class _Loaded:
 
     def __init__(self) -> None:
         self.encoders: dict[tuple[str, Precision], Encoder] = {}
-        self._renew()
+        self.renew_in_fork()
         renew_in_forks(self)
 
-    def _renew(self) -> None:
+    def renew_in_fork(self) -> None:
         self.loading = Lock()
 
 

@@ -10,20 +10,20 @@ __all__ = ["renew_in_forks"]
 
 
 class Threaded(Protocol):
-    def _renew(self) -> None: ...
+    def renew_in_fork(self) -> None: ...
 
 
 _alive: WeakSet[Threaded] = WeakSet()
 
 
 def renew_in_forks(threaded: Threaded) -> None:
-    """Call `_renew` in each process that is forked from this one, before anything else is done there."""
+    """Call `renew_in_fork` in each process that is forked from this one, before anything else there."""
     _alive.add(threaded)
 
 
 def _renew_all() -> None:
     for threaded in list(_alive):
-        threaded._renew()
+        threaded.renew_in_fork()
 
 
 os.register_at_fork(after_in_child=_renew_all)

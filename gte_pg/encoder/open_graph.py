@@ -14,7 +14,7 @@ import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from gte_pg.encoder.forks import renew_in_forks
@@ -32,7 +32,7 @@ SLOWER = ("BiasGeluFusion",)
 
 # One session is opened at a time, and none while the process is forked: the runtime's own locks would
 # be held for ever in the fork.
-_opening = Lock()
+_opening = RLock()
 os.register_at_fork(
     before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release
 )
@@ -90,7 +90,7 @@ class OpenGraph:
                     self._sessions[alone] = self._opened(alone=alone)
         return self._sessions[alone]
 
-    def _renew(self) -> None:
+    def renew_in_fork(self) -> None:
         """Forget, in a fork, the sessions that have threads or were running: they open again when needed.
 
         The others, and the memory of theirs, are shared with the parent.

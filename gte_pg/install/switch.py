@@ -57,11 +57,6 @@ def not_kept(present: Declaration, coming: Declaration) -> list[str]:
     return [what for what in _KEPT if getattr(coming, what) != getattr(present, what)]
 
 
-def is_switchable(present: Declaration, wanted: Declaration) -> bool:
-    """Whether a switch of models can make one declaration the other."""
-    return not not_kept(present, wanted)
-
-
 def altered_along(present: Declaration, wanted: Declaration, coming: Declaration) -> Declaration:
     """Return what becomes of the embedding that is to take the place of `present`, which is altered."""
     index_dimensions = coming.index_dimensions

@@ -172,7 +172,8 @@ def _declared_here(cls: type) -> dict[str, Embedding]:
     In a mapped base the embedding has become a column: it belongs to the base's table, as does what the
     base has from its own mixins. A concrete class inherits no table.
     """
-    arguments = vars(cls).get("__mapper_args__")
+    # Written as a declared_attr it is a value where it is asked for.
+    arguments = getattr(cls, "__mapper_args__", {}) if "__mapper_args__" in vars(cls) else {}
     concrete = isinstance(arguments, Mapping) and arguments.get("concrete")
     bases = () if concrete else cls.__mro__[1:]
     mapped = [base for base in bases if "__gte_embeddings__" in vars(base)]

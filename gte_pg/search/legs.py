@@ -10,8 +10,8 @@ from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 
 from gte_pg.declaration import Declaration, dense_operator
 from gte_pg.search.parameters import Parameters, number
+from gte_pg.search.quoted import quoted
 from gte_pg.search.tables import Tables
-from gte_pg.search.written_name import quoted
 
 # The dense leg brings four times the rows asked for, within these bounds: a wider search of the HNSW
 # graph misses less. The upper one is pgvector's own limit of hnsw.ef_search; beyond it the iterative
@@ -152,8 +152,8 @@ class Legs:
         """Every row that has a vector and matches, with its parts."""
         has_vector = self.tables.column(self.declaration.dense_column).is_not(None)
         parts = self.dense(query).label("dense"), self.sparse(query).label("sparse")
-        is_a_row_s = self.tables.is_a_row_s(self.given.embedding)
-        return self.tables.select(*self.tables.keys(), *parts).where(has_vector, is_a_row_s)
+        belong = self.tables.belong_to_a_row(self.given.embedding)
+        return self.tables.select(*self.tables.keys(), *parts).where(has_vector, belong)
 
 
 class _Tid(sa.types.UserDefinedType[str]):

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from gte_pg.declaration import Declaration
 from gte_pg.search.plain_tables import plain_table
-from gte_pg.search.written_name import WrittenName, quoted
+from gte_pg.search.quoted import quoted
+from gte_pg.search.written_name import WrittenName
 
 Parameter = sa.ColumnElement[Any]
 

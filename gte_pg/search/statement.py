@@ -29,9 +29,9 @@ from gte_pg.declaration import Declaration
 from gte_pg.search.bound import Bound, came_back_short
 from gte_pg.search.legs import Legs, materialized, scalar
 from gte_pg.search.parameters import NAMES, Parameters
+from gte_pg.search.quoted import quoted
 from gte_pg.search.tables import Tables
 from gte_pg.search.token_keys import ranked_keys, rows_under_keys
-from gte_pg.search.written_name import quoted
 
 _DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]
 

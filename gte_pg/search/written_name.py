@@ -9,12 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 
-# A translated schema is put in when the statement runs, quoted as a name: it must stand where a name does.
-# The key of a JSON object makes a text of it.
-_TRANSLATED = (
-    "quote_ident((SELECT json_object_keys(row_to_json(named)) FROM (SELECT NULL AS {schema}) AS named))"
-    " || {name}"
-)
+from gte_pg.search.quoted import quoted
 
 
 class WrittenName(sa.ColumnElement[str]):
@@ -30,13 +25,8 @@ class WrittenName(sa.ColumnElement[str]):
 @compiles(WrittenName)
 def _write(element: WrittenName, compiler: SQLCompiler, **_: Any) -> str:
     preparer, table = compiler.preparer, element.table
-    schema = preparer.schema_for_object(table)
-    if schema == table.schema:
-        return quoted(preparer.format_table(table))
-    name = quoted("." + preparer.format_table(table, use_schema=False))
-    return _TRANSLATED.format(schema=schema, name=name)
-
-
-def quoted(text: str) -> str:
-    """Return a text as an SQL literal, for what belongs to the statement and is not given to it."""
-    return "'" + text.replace("'", "''") + "'"
+    name = preparer.format_table(table)
+    if preparer.schema_for_object(table) == table.schema:
+        return quoted(name)
+    # A translated schema is put in when the statement runs, quoted as a name: a table is a type, too.
+    return f"pg_typeof(NULL::{name})::text"

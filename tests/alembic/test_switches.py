@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, load, load_all
 from gte_pg.declaration import Layout
 from gte_pg.errors import DeclarationError
+from gte_pg.install import alter_statements, remove_statements
 from gte_pg.sync import missing_search_indexes
 from tests.alembic.application import (
     OTHER,
@@ -26,14 +28,18 @@ from tests.alembic.application import (
     version,
 )
 
-LAYOUTS = ("columns", "companion")
+LAYOUTS: list[Layout] = ["columns", "companion"]
 SOURCE = ("title", "body")
 
 
-def switch(application: Application, *how: str) -> None:
-    command = ["switch", "articles", *how, "--dsn", application.dsn, "--least-recall", "0"]
-    done = CliRunner().invoke(main, command)
+def gte_pg(application: Application, *arguments: str) -> str:
+    done = CliRunner().invoke(main, [*arguments, "--dsn", application.dsn])
     assert done.exit_code == 0, done.output
+    return done.output
+
+
+def switch(application: Application, *how: str) -> None:
+    gte_pg(application, "switch", "articles", *how, "--least-recall", "0")
 
 
 def add_and_fill(application: Application, reader: Connection, layout: Layout) -> None:
@@ -94,6 +100,24 @@ def test_a_table_without_rows_is_switched_by_the_migration(
     assert is_sound(reader)
 
 
+@pytest.mark.parametrize("how", ["connected", "printed"])
+def test_rows_that_came_before_do_not_keep_a_new_database_from_it(
+    application: Application, reader: Connection, how: str
+) -> None:
+    """A migration of data, say: none of them is found yet."""
+    migrate(application, articles(embedding("title")))
+    fill(reader)
+    before = version(reader)
+    application.revise(articles(embedding("title", model=OTHER)))
+    if how == "connected":
+        application.upgrade()
+    else:
+        application.run_printed(f"{before}:head")
+    encode(reader)
+    assert is_sound(reader)
+    assert load(reader, "articles").declaration.model == OTHER
+
+
 def test_what_is_printed_refuses_rows_of_the_former_model(
     application: Application, reader: Connection
 ) -> None:
@@ -133,6 +157,63 @@ def test_later_migrations_take_the_former_embedding_along(
     assert remains(reader) == []
 
 
+@pytest.mark.parametrize(
+    "later",
+    [articles(), articles(embedding("title", "body", model=OTHER))],
+    ids=["remove", "alter"],
+)
+def test_printed_statements_leave_no_former_embedding_behind(
+    application: Application, reader: Connection, later: sa.MetaData
+) -> None:
+    add_and_fill(application, reader, "columns")
+    declared = articles(embedding("title", model=OTHER))
+    application.revise(declared)
+    switch(application, "--model", OTHER)
+    application.upgrade()
+    before = version(reader)
+    application.revise(later)
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        application.run_printed(f"{before}:head")
+    assert "embedding_previous beside the embedding" in raised.value.stderr
+    gte_pg(application, "remove", "articles", "--name", "embedding_previous")
+    application.run_printed(f"{before}:head")
+    assert application.differences(later) == []
+
+
+def test_a_former_embedding_that_is_left_alone_is_seen(
+    application: Application, reader: Connection
+) -> None:
+    add_and_fill(application, reader, "companion")
+    switch(application, "--model", OTHER)
+    leaving = load(reader, "articles").declaration
+    for statement in remove_statements(leaving):
+        reader.execute(statement)
+    assert "'embedding_previous'" in migrate(application, articles())
+    assert load_all(reader) == []
+
+
+def test_a_former_embedding_that_is_declared_is_there(
+    application: Application, reader: Connection
+) -> None:
+    add_and_fill(application, reader, "columns")
+    switch(application, "--model", OTHER)
+    both = embedding("title", model=OTHER), embedding("title", name="embedding_previous")
+    assert application.differences(articles(*both)) == []
+
+
+def test_there_is_no_way_back_to_another_text(application: Application, reader: Connection) -> None:
+    add_and_fill(application, reader, "columns")
+    switch(application, "--model", OTHER)
+    former = load(reader, "articles", "embedding_previous").declaration
+    for statement in alter_statements(former, replace(former, source=("body",)), postgres=18):
+        reader.execute(statement)
+    back = ["switch", "articles", "--back", "--dsn", application.dsn]
+    done = CliRunner().invoke(main, back)
+    assert "would change source too. Make it like that: gte-pg alter articles" in done.output
+    gte_pg(application, "alter", "articles", "--name", "embedding_previous", "--source", "title")
+    gte_pg(application, *back[:-2])
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_metadata_drops_a_table_with_what_a_switch_left(
     application: Application, reader: Connection, layout: Layout
@@ -149,7 +230,7 @@ def test_gte_pg_remove_takes_it_along(
 ) -> None:
     add_and_fill(application, reader, layout)
     switch(application, "--model", OTHER)
-    done = CliRunner().invoke(main, ["remove", "articles", "--dsn", application.dsn])
-    assert "no longer has the embedding embedding and embedding_previous" in done.output
+    said = gte_pg(application, "remove", "articles")
+    assert "no longer has the embedding embedding and embedding_previous" in said
     reader.execute("DROP TABLE articles")
     assert remains(reader) == []

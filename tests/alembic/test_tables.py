@@ -157,7 +157,7 @@ def test_vectors_of_another_model_are_not_taken_for_those_that_are_declared(
     declaration = load(reader, "articles").declaration
     other = facts(declaration, generation="other@1/float32/64")
     application.edit(upgrade=f"op.alter_embedding('articles', {other})", downgrade="pass")
-    with pytest.raises(DeclarationError, match="Remove it and add it"):
+    with pytest.raises(DeclarationError, match="of a time when it was other@1"):
         application.upgrade()
     assert load(reader, "articles").declaration == declaration
 

@@ -123,6 +123,23 @@ def test_a_dropped_table_is_forgotten_and_no_other(
     ]
 
 
+def test_who_makes_the_schema_again_keeps_no_search_waiting(
+    dsn: str, connection: Connection, model: str, encoder: Encoder
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'cat')")
+    articles = add_embedding(dsn, connection, "articles", ("title",), model)
+    drain(connection, articles)
+    query = encode_query(encoder, articles.declaration, "cat")
+    with connect(dsn) as searching, searching.transaction():
+        assert search(searching, articles, query)
+        with engine(dsn).begin() as transaction:
+            transaction.execute(text("SET LOCAL lock_timeout = '2s'"))
+            ensure_schema(transaction)
+            connection.execute("SET statement_timeout = '5s'")
+            assert search(connection, articles, query)
+
+
 def test_a_database_without_pgvector_says_so(
     empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,17 @@ def inheritance_from_a_class_with_a_mixin() -> list[Any]:
         kind: Mapped[str] = mapped_column(default="memo")
         title: Mapped[str]
 
-    return [Letter, Postcard, Invoice, Memo]
+    class Draft(Letter):
+        __tablename__ = "drafts"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(default="draft")
+        title: Mapped[str]
+
+        @declared_attr.directive
+        def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805
+            return {"polymorphic_identity": "draft", "concrete": True}
+
+    return [Letter, Postcard, Invoice, Memo, Draft]
 
 
 def inheritance_from_an_abstract_base() -> list[Any]:

@@ -6,8 +6,9 @@ import pytest
 
 from gte_pg.database import Connection
 from gte_pg.encoder import Encoder
-from gte_pg.search import encode_query, search
+from gte_pg.search import Weights, encode_query, search
 from gte_pg.sync import count_broken, repair
+from tests.search.articles import executed, plan_of
 from tests.tables import add_embedding, drain
 
 
@@ -43,3 +44,21 @@ def test_rows_of_a_lost_partition_are_not_found(
     assert count_broken(connection, notes) == 100
     repair(connection, notes)
     assert count_broken(connection, notes) == 0
+
+
+def test_a_search_reads_no_partition_as_a_whole(
+    dsn: str, connection: Connection, model: str, encoder: Encoder
+) -> None:
+    connection.execute("""
+        CREATE TABLE notes (id int PRIMARY KEY, title text) PARTITION BY HASH (id);
+        CREATE TABLE even PARTITION OF notes FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE odd PARTITION OF notes FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO notes SELECT n, 'note ' || n FROM generate_series(1, 5000) AS n;
+    """)
+    notes = add_embedding(dsn, connection, "notes", ("title",), model, layout="companion")
+    drain(connection, notes)
+    connection.execute("VACUUM ANALYZE")
+    query = encode_query(encoder, notes.declaration, "note 7")
+    plan = plan_of(connection, notes, query, Weights())
+    assert any(executed(plan, "Index Only Scan using even_pkey on even"))
+    assert not any(executed(plan, "Seq Scan on even"))
