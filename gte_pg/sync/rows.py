@@ -111,8 +111,8 @@ WITH textless AS MATERIALIZED (
 {outcome}
 """)
 
-# Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, a superuser's
-# session_replication_role.
+# Only what goes past triggers leaves a companion row behind: TRUNCATE of a partition, somebody who
+# disables them.
 _DELETE_GONE = sql.SQL("""
 WITH gone AS MATERIALIZED (
     SELECT * FROM unnest(%(keys)s::text[], %(versions)s::text[]) AS array_row (key, version)
