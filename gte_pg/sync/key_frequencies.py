@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
+import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.sync.planned_rows import planned_rows
 from gte_pg.sync.settings import impatient
 
+logger = logging.getLogger(__name__)
+
 # A sample of so many rows is enough to tell the common keys from the rare ones, which is all that
 # matters: a key that the sample lacks is rare.
 _SAMPLE_ROWS = 20_000
 
-# Two workers may count at once: in the order of the keys they wait for each other, and do not deadlock.
+# In the order of the keys two that count at once do not deadlock.
 _REFRESH = sql.SQL("""
 INSERT INTO gte.key_frequency (embedding, key, rows)
 SELECT %(embedding)s, counted.key, count(*) * %(scale)s::float8
@@ -42,24 +46,32 @@ def is_due(connection: Connection, registered: Registered, new_rows: int) -> boo
 
 
 def refresh_key_frequencies(connection: Connection, registered: Registered) -> None:
-    """Count the keys anew, from a sample of a large table. Takes about a second; locks nothing."""
-    declaration = registered.declaration
-    if not declaration.has_sparse:
+    """Count the keys anew, from a sample of a large table. Takes about a second; locks nothing.
+
+    Where somebody else is counting them, or has the table for itself, it is left at that.
+    """
+    if not registered.declaration.has_sparse:
         return
+    try:
+        # A limit on statements is meant for an application's.
+        with impatient(connection, statement_timeout="0"):
+            _refresh(connection, registered)
+    except psycopg.errors.LockNotAvailable:
+        written = registered.declaration.written
+        logger.info("%s: another counts the keys, or has the table locked", written)
+
+
+def _refresh(connection: Connection, registered: Registered) -> None:
+    declaration = registered.declaration
     sparse = sql.Identifier("d", declaration.sparse_column)
-    names = {"vectors": declaration.vectors, "sparse": sparse}
-    # gte.key_frequency has a policy of its own. A limit on statements is meant for an application's.
-    with impatient(connection, row_security="on", statement_timeout="0"):
-        filled = sql.SQL("{} IS NOT NULL").format(sparse)
-        rows = planned_rows(connection, declaration.vectors, filled)
-        # The table is not locked, then. Another who counts the keys too is waited for.
-        connection.execute("SET LOCAL lock_timeout = 0")
-        share = min(1.0, _SAMPLE_ROWS / max(rows, 1))
-        values = {
-            "embedding": registered.id,
-            "percent": 100 * share,
-            "scale": 1 / share,
-            "step": declaration.impact_step,
-        }
-        connection.execute("DELETE FROM gte.key_frequency WHERE embedding = %s", (registered.id,))
-        connection.execute(fill(_REFRESH, **names), values)
+    filled = sql.SQL("{} IS NOT NULL").format(sparse)
+    rows = planned_rows(connection, declaration.vectors, filled)
+    share = min(1.0, _SAMPLE_ROWS / max(rows, 1))
+    values = {
+        "embedding": registered.id,
+        "percent": 100 * share,
+        "scale": 1 / share,
+        "step": declaration.impact_step,
+    }
+    connection.execute("DELETE FROM gte.key_frequency WHERE embedding = %s", (registered.id,))
+    connection.execute(fill(_REFRESH, vectors=declaration.vectors, sparse=sparse), values)

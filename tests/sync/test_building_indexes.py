@@ -414,6 +414,18 @@ def test_two_workers_may_count_the_keys_at_once(
     assert counted != (0, None)
 
 
+def test_keys_that_another_is_counting_are_left_to_them(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    drain(connection, articles)
+    with connect(dsn) as other, other.transaction():
+        refresh_key_frequencies(other, articles)
+        thread = threading.Thread(target=refresh_key_frequencies, args=(connection, articles))
+        thread.start()
+        thread.join(timeout=4)
+        assert not thread.is_alive()
+
+
 def test_keys_may_take_longer_to_count_than_other_statements(
     dsn: str, connection: Connection, articles: Registered
 ) -> None:
@@ -430,7 +442,7 @@ def test_keys_may_take_longer_to_count_than_other_statements(
         with other.transaction():
             refresh_key_frequencies(other, articles)
             thread.start()
-            thread.join(timeout=1.5)  # longer than one waits for a table, too
+            thread.join(timeout=0.7)
         thread.join()
     assert ended
 
