@@ -20,10 +20,8 @@ from gte_pg.database import (
     vector_path,
 )
 from gte_pg.errors import DatabaseError
+from gte_pg.sync.giving_way import GIVE_WAY
 
-# ALTER TABLE waits for every transaction that uses the table, and everybody else waits behind it: it
-# gives way soon, and tries again.
-_PATIENCE = sql.SQL("SET LOCAL lock_timeout = '300ms'")
 _TRIES = 20
 _PAUSE_SECONDS = 0.3
 
@@ -49,7 +47,7 @@ def change_schema(
     for _ in range(_TRIES):
         try:
             with engine(dsn).begin() as transaction:
-                run(transaction, _PATIENCE)
+                run(transaction, GIVE_WAY)
                 path = _find_vector_types(transaction)
                 lock_unchanged(plain_connection(transaction), present)
                 for statement in [*path, *statements(transaction)]:

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable
 
 import psycopg
+from psycopg import sql
 
 from gte_pg.database import Connection
 
-_PATIENCE = "SET LOCAL lock_timeout = '300ms'"
+GIVE_WAY = sql.SQL("SET LOCAL lock_timeout = '300ms'")
+
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.3, 10.0
 
 
@@ -26,7 +28,7 @@ def briefly(connection: Connection, work: Callable[[], object]) -> None:
     while True:
         try:
             with connection.transaction():
-                connection.execute(_PATIENCE)
+                connection.execute(GIVE_WAY)
                 work()
         except psycopg.errors.LockNotAvailable:
             time.sleep(pause)
