@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -9,6 +11,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import key_join
+from gte_pg.errors import DatabaseError
 from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import mark
 
@@ -81,21 +84,36 @@ class Failure:
 
 
 def list_failures(connection: Connection, registered: Registered, *, most: int) -> list[Failure]:
-    """Return up to `most` failures of rows that still have the text that failed, the latest first."""
+    """Return up to `most` failures of rows that still have the text that failed, the latest first.
+
+    Raises DatabaseError after a change of the primary key, until a sync has forgotten those of before.
+    """
     listing = _about(registered, _LIST, most=sql.Literal(most))
-    with connection.transaction():
+    with reading_keys(registered), connection.transaction():
         lock_in_order(connection, registered.declaration)
         rows = connection.execute(listing).fetchall()
     return [Failure(*row) for row in rows]
 
 
 def count_failures(connection: Connection, registered: Registered) -> int:
-    """Count the rows whose present text has failed, parked or not."""
-    with connection.transaction():
+    """Count the rows whose present text has failed, parked or not; raises as `list_failures` does."""
+    with reading_keys(registered), connection.transaction():
         lock_in_order(connection, registered.declaration)
         counting = _COUNT.format(vectors=registered.declaration.vectors, stands=stands(registered))
         (count,) = connection.execute(counting).fetchone() or (0,)
     return int(count)
+
+
+@contextmanager
+def reading_keys(registered: Registered) -> Iterator[None]:
+    """Raise DatabaseError where the text of a key cannot be read as one: it is of another primary key."""
+    try:
+        yield
+    except psycopg.DataError as error:
+        raise DatabaseError(
+            f"a key of {registered.declaration.written} cannot be read ({error.diag.message_primary}). If "
+            "the table had another primary key before: run gte-pg sync, which forgets what failed then"
+        ) from error
 
 
 def stands(registered: Registered) -> sql.Composed:
@@ -141,7 +159,7 @@ def forget_failures(connection: Connection, registered: Registered, keys: list[s
 
 
 def forget_stale_failures(connection: Connection, registered: Registered) -> None:
-    """Forget the failures of rows that are gone, done, or of another text by now.
+    """Forget the failures of rows that are gone, done, or of another text by now; reads all failures.
 
     Raises psycopg.Error where this role may not see all rows: one that is hidden is not gone.
     """
@@ -149,7 +167,8 @@ def forget_stale_failures(connection: Connection, registered: Registered) -> Non
         return
     embedding = sql.Literal(registered.id)
     try:
-        with looking_up(connection, registered.declaration):
+        # There may be many.
+        with looking_up(connection, registered.declaration, statement_timeout="0"):
             connection.execute(_about(registered, _FORGET_STALE, embedding=embedding))
     except psycopg.DataError:
         # A key that cannot be read is of a primary key that the table had before.
@@ -161,9 +180,10 @@ def retry_failures(
 ) -> int:
     """Let failed and parked rows, or those with these keys, be tried again; return how many.
 
-    Raises psycopg.Error where a row-level policy hides rows from this role.
+    Raises psycopg.Error where a row-level policy hides rows from this role, and DatabaseError where one of
+    the keys cannot be read.
     """
-    with connection.transaction():
+    with reading_keys(registered), connection.transaction():
         connection.execute("SET LOCAL row_security = off")
         lock_in_order(connection, registered.declaration)
         return connection.execute(retry_statement(registered, keys)).rowcount

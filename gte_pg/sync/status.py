@@ -10,7 +10,7 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
 from gte_pg.sync.copy_keys import is_copied
-from gte_pg.sync.failures import stands
+from gte_pg.sync.failures import reading_keys, stands
 from gte_pg.sync.planned_rows import planned_rows
 from gte_pg.sync.settings import PATIENCE, lock_in_order
 
@@ -85,14 +85,17 @@ SELECT EXISTS (SELECT FROM gte.embedding WHERE id = %(embedding)s AND copying)
 
 
 def status(connection: Connection, registered: Registered) -> Status:
-    """Count the rows of an embedding: the pending ones by their index, all of them up to a million."""
+    """Count the rows of an embedding: the pending ones by their index, all of them up to a million.
+
+    Raises DatabaseError after a change of the primary key, until a sync has forgotten what failed before.
+    """
     declaration = registered.declaration
     names = {
         "hash_column": sql.Identifier("d", declaration.hash_column),
         "pending": _pending(registered),
         "vectors": declaration.vectors,
     }
-    with connection.transaction():
+    with reading_keys(registered), connection.transaction():
         lock_in_order(connection, declaration)
         planned = planned_rows(connection, declaration.vectors)
         counted = _COUNTED if planned <= _MOST_ROWS_COUNTED else _ESTIMATED
