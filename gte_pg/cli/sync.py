@@ -29,7 +29,6 @@ from gte_pg.sync import (
     Team,
     check_statements,
     count_broken,
-    count_failures,
     missing_triggers,
     repair_statements,
     sync_once,
@@ -165,19 +164,14 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
             done = show(registered.declaration, sync_once(connection, registered, team))
-            left += _failed(team, registered) if team.limit.rows == 0 else done.left
+            # Rows over the limit are nothing amiss; those that failed are.
+            left += done.failing if team.limit.rows == 0 else done.left
         if team.stop.is_set():
             problems.append(_stopped(embeddings[place:]))
             break
     if left:
         problems.append(DatabaseError(f"{left} rows are still pending; see gte-pg status"))
     raise_problems(problems)
-
-
-def _failed(team: Team, registered: Registered) -> int:
-    """Rows over the limit are nothing amiss; those that failed are."""
-    with connect(team.dsn) as connection:
-        return count_failures(connection, registered)
 
 
 def _stopped(unfinished: list[Registered]) -> DatabaseError:

@@ -13,8 +13,7 @@ import psycopg
 
 from gte_pg.database import Connection, Registered
 from gte_pg.errors import DatabaseError
-from gte_pg.sync.planned_rows import planned_rows
-from gte_pg.sync.settings import impatient
+from gte_pg.sync.settings import impatient, lock_to_read
 
 
 class TableLocked(DatabaseError):  # noqa: N818 - reads as what happened
@@ -29,19 +28,19 @@ def telling_of_locks(registered: Registered) -> Iterator[None]:
     except psycopg.errors.LockNotAvailable as error:
         raise TableLocked(
             f"the table {registered.declaration.written} is locked by another transaction (ALTER TABLE, "
-            "VACUUM FULL, or one that was forgotten: see the oldest xact_start in pg_stat_activity): its "
-            "rows stay pending until that ends"
+            "VACUUM FULL, or one that was forgotten: see the oldest xact_start in pg_stat_activity): "
+            "nothing is done with it until that ends"
         ) from error
 
 
 @contextmanager
 def while_free(connection: Connection, registered: Registered) -> Iterator[None]:
-    """Open a transaction that reads the catalog of a table; raise TableLocked if that is locked.
+    """Open a transaction that asks something of a table and its companion; raise TableLocked if one of
+    them is locked.
 
-    An index of it would be waited for as long as it is.
+    What reads the catalog alone would wait for an index of it as long as it is.
     """
+    declaration = registered.declaration
     with telling_of_locks(registered), impatient(connection):
-        planned_rows(
-            connection, registered.declaration.vectors
-        )  # takes the lock that any SELECT takes
+        lock_to_read(connection, declaration.relation, declaration.vectors)
         yield

@@ -1,4 +1,4 @@
-"""What holds inside a worker's transactions, and only there: nothing is left behind in the session.
+"""What holds inside the transactions of a sync, and only there: nothing is left behind in the session.
 
 A pooler may hand the next transaction another session.
 """
@@ -43,6 +43,8 @@ WRITE_KEYS = {
 # … or sort all that is pending instead of walking the partial index.
 _WALK_INDEX = _LOOK_UP_BY_KEY | WRITE_KEYS | {"enable_bitmapscan": "off", "enable_sort": "off"}
 
+_LOCK = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
+
 _SET = """
 SELECT set_config(name, setting, true)
 FROM unnest(%s::text[], %s::text[]) AS wanted (name, setting)
@@ -72,13 +74,17 @@ def lock_in_order(connection: Connection, declaration: Declaration) -> None:
     and a worker could wait for each other, and Postgres might end the TRUNCATE.
     """
     if declaration.companion is not None:
-        lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
-        connection.execute(lock.format(declaration.relation))
+        lock_to_read(connection, declaration.relation)
+
+
+def lock_to_read(connection: Connection, *tables: sql.Identifier) -> None:
+    """Lock tables, one after the other, as any SELECT does."""
+    connection.execute(_LOCK.format(sql.SQL(", ").join(tables)))
 
 
 @contextmanager
 def impatient(connection: Connection, **settings: str) -> Iterator[None]:
-    """Open a transaction for anything else: it waits for a lock as briefly as the others."""
+    """Open a transaction for anything else: for locks it waits as briefly as the others."""
     with _transaction(connection, _ALWAYS | settings):
         yield
 

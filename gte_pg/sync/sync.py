@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -21,7 +20,7 @@ from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Index, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.copy_keys import copy_keys, is_copied
-from gte_pg.sync.failures import forget_stale_failures
+from gte_pg.sync.failures import count_failures, forget_stale_failures
 from gte_pg.sync.indexes import (
     build_index_until,
     is_missing,
@@ -30,9 +29,8 @@ from gte_pg.sync.indexes import (
     update_statistics,
 )
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
-from gte_pg.sync.locked import TableLocked, telling_of_locks, while_free
+from gte_pg.sync.locked import TableLocked, while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
-from gte_pg.sync.settings import impatient
 from gte_pg.sync.status import clock, count_pending, status
 from gte_pg.sync.team import Team
 from gte_pg.sync.unguarded import warn_if_unguarded
@@ -57,13 +55,18 @@ _LONGEST_PAUSE = 600
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a sync stands. Rows are counted from its start; `pending` is what it found then."""
+    """Where a sync stands. Rows are counted from its start; `pending` is what it found then.
+
+    The last value of `sync_once` says how many are `left`, and of all rows how many are `failing`: those
+    whose present text has failed.
+    """
 
     stage: Literal["copying keys", "encoding", "indexing", "done"]
     pending: int
     encoded: int = 0
     failed: int = 0
     left: int = 0
+    failing: int = 0
     index: str = ""
 
 
@@ -79,20 +82,17 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     begun = clock(connection)
     if not is_copied(connection, registered):
         yield Progress("copying keys", 0)
-        while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
-            team.stop.wait(_OTHERS_SECONDS)
+        _copy_keys(connection, registered, team)
     if not is_copied(connection, registered):
-        with telling_of_locks(registered), impatient(connection):
-            left = status(connection, registered).pending
-        yield Progress("done", 0, left=left)
+        yield Progress("done", 0, left=_ask(team, registered, status).pending)
         return
     queue = pending_index(registered.declaration)
-    lacks_queue = partial(_lacks, connection, registered, queue)
-    if _when_free(team, lacks_queue) and may_build_indexes(connection, registered.declaration):
+    if _ask(team, registered, partial(_lacks, index=queue)):
         yield Progress("indexing", 0, index=queue.name)
         _build_queue(team, registered, queue)
-    # The caller's connection may have been idle for longer than the server keeps one.
-    progress = Progress("encoding", _when_free(team, partial(_left, team, registered)))
+    # Before any is recorded: after a change of the primary key all are forgotten.
+    _forget_stale(team, registered)
+    progress = Progress("encoding", _ask(team, registered, count_pending))
     yield progress
     if progress.pending:
         for done in team.drain(registered):
@@ -105,9 +105,9 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     if not team.stop.is_set():
         for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
-    _when_free(team, partial(_forget_stale, team, registered))
-    left = _when_free(team, partial(_left, team, registered, since=begun))
-    yield replace(progress, stage="done", left=left)
+    left = _ask(team, registered, partial(count_pending, since=begun))
+    failing = _ask(team, registered, count_failures)
+    yield replace(progress, stage="done", left=left, failing=failing)
 
 
 def watch(
@@ -119,19 +119,11 @@ def watch(
     whose files or whose memory are missing is tried again: no row is blamed for any of it. Logs which of
     them lack triggers.
     """
-    looked_at = OnceAMinute()
-
-    def guarded(connection: Connection) -> list[Registered]:
-        found = embeddings(connection)
-        for registered in found:
-            if looked_at.is_due(registered.id):
-                warn_if_unguarded(connection, registered)
-        return found
-
+    forgotten = OnceAMinute()
     counts: dict[Registered, Progress] = {}
     not_before: dict[Registered, float] = {}
     unseen: Counter[Registered] = Counter()  # rows encoded since search was last seen to
-    for registered, done in team.watch(guarded):
+    for registered, done in team.watch(_guarded(embeddings)):
         so_far = counts.get(registered, Progress("encoding", 0))
         if done is not None:
             counts[registered] = replace(
@@ -143,13 +135,14 @@ def watch(
         begun = time.monotonic()
         try:
             if begun >= not_before.get(registered, 0):
-                for name in _prepare_search(team, registered, unseen[registered]):
+                for name in _prepare_search(team, registered, unseen[registered], patient=False):
                     yield registered, replace(so_far, stage="indexing", index=name)
-                _forget_stale(team, registered)
+                if forgotten.is_due(registered.id):
+                    _forget_stale(team, registered, patient=False)
                 # What was told while it took so long is all seen to by now.
                 not_before[registered] = time.monotonic() + _LEAST_PAUSE
                 del unseen[registered]
-            left = _left(team, registered)
+            left = _ask(team, registered, count_pending, patient=False)
         except (psycopg.Error, DatabaseError) as error:
             if not _is_there(team, embeddings, registered):
                 continue
@@ -163,9 +156,40 @@ def watch(
         yield registered, replace(so_far, stage="done", left=left)
 
 
-def _when_free(team: Team, ask: Callable[[], Answer]) -> Answer:
-    """Ask; while the table is locked by another transaction again and again, unless told to stop."""
-    for pause in _LOCKED_SECONDS:
+def _guarded(
+    embeddings: Callable[[Connection], list[Registered]],
+) -> Callable[[Connection], list[Registered]]:
+    """Return what asks for the embeddings, and logs which of them lack triggers."""
+    looked_at = OnceAMinute()
+
+    def guarded(connection: Connection) -> list[Registered]:
+        found = embeddings(connection)
+        for registered in found:
+            if looked_at.is_due(registered.id):
+                warn_if_unguarded(connection, registered)
+        return found
+
+    return guarded
+
+
+def _ask(
+    team: Team,
+    registered: Registered,
+    question: Callable[[Connection, Registered], Answer],
+    *,
+    patient: bool = True,
+) -> Answer:
+    """Ask in a transaction of its own, on a new connection: an older one may have been idle for too long.
+
+    A table that is locked is waited for about a second or, by whoever is `patient` and not told to stop, a
+    minute. Raises TableLocked then.
+    """
+
+    def ask() -> Answer:
+        with connect(team.dsn) as connection, while_free(connection, registered):
+            return question(connection, registered)
+
+    for pause in _LOCKED_SECONDS if patient else ():
         try:
             return ask()
         except TableLocked as error:
@@ -176,9 +200,16 @@ def _when_free(team: Team, ask: Callable[[], Answer]) -> Answer:
     return ask()
 
 
+def _copy_keys(connection: Connection, registered: Registered, team: Team) -> None:
+    while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
+        _ask(team, registered, is_copied)  # the table may be locked
+        team.stop.wait(_OTHERS_SECONDS)
+
+
 def _lacks(connection: Connection, registered: Registered, index: Index) -> bool:
-    with while_free(connection, registered):
-        return is_missing(connection, registered.declaration, index)
+    """Whether an index is missing that may be built."""
+    declaration = registered.declaration
+    return is_missing(connection, declaration, index) and may_build_indexes(connection, declaration)
 
 
 def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
@@ -188,28 +219,37 @@ def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
         team.stop.wait(_OTHERS_SECONDS)
 
 
-def _prepare_search(team: Team, registered: Registered, new_rows: int) -> Iterator[str]:
+def _prepare_search(
+    team: Team, registered: Registered, new_rows: int, *, patient: bool = True
+) -> Iterator[str]:
     """Build what search lacks after so many new vectors; yields each index' name before it is built.
 
     No connection is open while one is built: one that is idle for so long may be gone.
     """
-    declaration = registered.declaration
-    with telling_of_locks(registered), connect(team.dsn) as connection:
-        with while_free(connection, registered):
-            missing = missing_search_indexes(connection, declaration)
-            to_build = missing if missing and may_build_indexes(connection, declaration) else []
-            to_count = not to_build and is_due(connection, registered, new_rows)
-        if to_count:
-            refresh_key_frequencies(connection, registered)
-    if not to_build:
-        return
+    to_build = _ask(team, registered, _to_build, patient=patient)
     for index in to_build:
         yield index.name
         if not build_index_until(team.stop, team.dsn, registered, index):
             return  # told to stop, or somebody else is building it
-    with telling_of_locks(registered), connect(team.dsn) as connection:
-        update_statistics(connection, declaration)
-        refresh_key_frequencies(connection, registered)
+    is_old = bool(to_build) or _ask(
+        team, registered, partial(is_due, new_rows=new_rows), patient=patient
+    )
+    if is_old:
+        with connect(team.dsn) as connection:
+            if to_build:
+                update_statistics(connection, registered.declaration)
+            refresh_key_frequencies(connection, registered)
+
+
+def _to_build(connection: Connection, registered: Registered) -> list[Index]:
+    """Return the search indexes that are missing, if they may be built."""
+    missing = missing_search_indexes(connection, registered.declaration)
+    return missing if missing and may_build_indexes(connection, registered.declaration) else []
+
+
+def _forget_stale(team: Team, registered: Registered, *, patient: bool = True) -> None:
+    if not team.stop.is_set():
+        _ask(team, registered, forget_stale_failures, patient=patient)
 
 
 def _is_there(
@@ -221,13 +261,3 @@ def _is_there(
             return registered in embeddings(connection)
     except (psycopg.Error, DatabaseError):
         return True
-
-
-def _forget_stale(team: Team, registered: Registered) -> None:
-    with telling_of_locks(registered), connect(team.dsn) as connection:
-        forget_stale_failures(connection, registered)
-
-
-def _left(team: Team, registered: Registered, *, since: datetime | None = None) -> int:
-    with telling_of_locks(registered), connect(team.dsn) as connection, impatient(connection):
-        return count_pending(connection, registered, since=since)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import status, sync_once, watch
+from gte_pg.sync import Round, Team, missing_search_indexes, status, sync_once, watch
 from gte_pg.sync.sync import _LOCKED_SECONDS
 from tests.tables import ARTICLES, add_embedding, drain, team_of
 
@@ -124,3 +124,37 @@ def test_a_partition_holds_up_no_other_table(dsn: str, connection: Connection, m
         team.stop.set()
         watching.join(4)
         assert not watching.is_alive()
+
+
+def test_keys_that_cannot_be_copied_are_not_waited_for_for_ever(
+    dsn: str, connection: Connection, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'x')")
+    articles = add_embedding(
+        dsn, connection, "articles", ("title",), model, layout="companion", copied=False
+    )
+    monkeypatch.setattr("gte_pg.sync.sync._LOCKED_SECONDS", (0.1,))
+    team = team_of(connection)
+    stopping = threading.Timer(10, team.stop.set)
+    stopping.start()
+    with locked(dsn, "articles"), pytest.raises(DatabaseError, match="locked by another"):
+        list(sync_once(connection, articles, team))
+    stopping.cancel()
+    assert not team.stop.is_set()
+
+
+def test_a_table_that_is_locked_in_the_end_is_waited_for(
+    dsn: str, connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Team.drain
+
+    def encode_and_lock(team: Team, registered: Registered) -> Iterator[Round]:
+        yield from encode(team, registered)
+        application.execute("BEGIN; LOCK TABLE articles")
+        threading.Timer(2, application.rollback).start()
+
+    monkeypatch.setattr(Team, "drain", encode_and_lock)
+    with connect(dsn) as application:
+        assert drain(connection, articles).left == 0
+    assert missing_search_indexes(connection, articles.declaration) == []
