@@ -1,4 +1,7 @@
-"""What the building of an index needs of its session: time and memory. It cannot be in a transaction."""
+"""What the building of an index, and ANALYZE, need of their session: time and memory.
+
+They cannot be in a transaction, or should not.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ _SET = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]
 
 
 @contextmanager
-def unhurried(connection: Connection) -> Iterator[None]:
-    """Lift the session's limits and give it memory for as long as the context lasts.
+def unhurried(connection: Connection, *, lock_timeout: str = "0") -> Iterator[None]:
+    """Lift the session's limits, or set that on locks, and give it memory for as long as the context lasts.
 
     Through a pooler nothing is set: it would be set in a session that is somebody else's the next moment.
     """
@@ -34,8 +37,8 @@ def unhurried(connection: Connection) -> Iterator[None]:
         return
     values = {"limits": _LIMITS, "memory": _LEAST_MEMORY}
     before: dict[str, str] = dict(connection.execute(_BEFORE, values).fetchall())
-    wanted = ["0" if name in _LIMITS else _LEAST_MEMORY for name in before]
-    connection.execute(_SET, (list(before), wanted))
+    special = {"lock_timeout": lock_timeout, "maintenance_work_mem": _LEAST_MEMORY}
+    connection.execute(_SET, (list(before), [special.get(name, "0") for name in before]))
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, check_unchanged, connect
+from gte_pg.database import Connection, Registered, check_unchanged, connect, is_pooled
 from gte_pg.declaration import Declaration, Index, search_indexes
 from gte_pg.sync.find_index import (
     CANCELLED,
@@ -22,7 +22,7 @@ from gte_pg.sync.find_index import (
 )
 from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.partitioned_index import build_partitioned_index
-from gte_pg.sync.settings import impatient
+from gte_pg.sync.settings import PATIENCE, impatient
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,21 @@ def _build(connection: Connection, registered: Registered, index: Index) -> None
 def update_statistics(connection: Connection, declaration: Declaration) -> None:
     """Let Postgres look at a sample of the table: a search's plan depends on it. Takes about a second.
 
-    Where somebody else does so, or builds an index that waits for us, it is left to them.
+    Where somebody else does so, or builds an index that waits for us, it is left to them; where a
+    partition is locked, to whoever reads the log.
     """
-    with impatient(connection, statement_timeout="0"):
-        connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))
+    # A transaction keeps all partitions locked to its end, but a pooler lets nothing be set without one.
+    limits = (
+        impatient(connection, statement_timeout="0")
+        if is_pooled(connection)
+        else unhurried(connection, lock_timeout=PATIENCE)
+    )
+    try:
+        with limits:
+            connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(declaration.vectors))
+    except psycopg.errors.LockNotAvailable:
+        logger.warning(
+            "%s has no new statistics, as a part of it is locked by another transaction: run ANALYZE on it "
+            "later",
+            declaration.written,
+        )

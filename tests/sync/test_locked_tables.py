@@ -14,6 +14,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Round, Team, missing_search_indexes, status, sync_once, watch
+from gte_pg.sync.indexes import update_statistics
 from gte_pg.sync.sync import _LOCKED_SECONDS
 from tests.tables import ARTICLES, add_embedding, drain, team_of
 
@@ -158,3 +159,34 @@ def test_a_table_that_is_locked_in_the_end_is_waited_for(
     with connect(dsn) as application:
         assert drain(connection, articles).left == 0
     assert missing_search_indexes(connection, articles.declaration) == []
+
+
+@pytest.fixture
+def partitioned(dsn: str, connection: Connection, model: str) -> Registered:
+    connection.execute(f"{ARTICLES} PARTITION BY RANGE (id)")
+    for name, start in (("first", 0), ("second", 100)):
+        bounds = f"FOR VALUES FROM ({start}) TO ({start + 100})"
+        connection.execute(f"CREATE TABLE {name} PARTITION OF articles {bounds}".encode())
+    connection.execute("INSERT INTO articles SELECT n, 'x' FROM generate_series(1, 150) n")
+    return add_embedding(dsn, connection, "articles", ("title",), model)
+
+
+def test_statistics_are_left_to_later_where_a_partition_is_locked(
+    dsn: str, connection: Connection, partitioned: Registered, caplog: pytest.LogCaptureFixture
+) -> None:
+    with locked(dsn, "second"):
+        update_statistics(connection, partitioned.declaration)
+    assert "public.articles has no new statistics" in caplog.text
+
+
+def test_statistics_lock_one_partition_at_a_time(
+    connection: Connection, partitioned: Registered
+) -> None:
+    connection.execute("""
+        CREATE FUNCTION locks(bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+            SELECT 1 / (count(*) < 2)::int FROM pg_locks
+            WHERE pid = pg_backend_pid() AND mode = 'ShareUpdateExclusiveLock'
+        $$;
+        CREATE INDEX ON second (locks(id))
+    """)
+    update_statistics(connection, partitioned.declaration)
