@@ -41,7 +41,7 @@ def test_a_sync_goes_on(
         articles = add_embedding(hasty, connection, "articles", ("title",), model)
         drain(connection, articles)
         connection.execute("INSERT INTO articles VALUES (1, 'x'), (2, 'x')")
-    monkeypatch.setattr("gte_pg.sync.sync.is_due", lambda *_: True)
+    monkeypatch.setattr("gte_pg.sync.sync.is_due", lambda *_, **__: True)
     working = threading.Thread(target=_work, args=(waiting, articles, encoder), daemon=True)
     working.start()
     working.join(30)
