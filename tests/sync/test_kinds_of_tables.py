@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -12,7 +12,7 @@ from gte_pg.declaration import KeyColumn, Layout
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DeclarationError
 from gte_pg.search import encode_query, explain, search
-from gte_pg.sync import Team, count_broken, status
+from gte_pg.sync import Worker, count_broken
 from tests.tables import add_embedding, drain
 
 
@@ -46,9 +46,8 @@ def test_a_key_that_finds_no_row_does_not_keep_a_worker_for_ever(
     notes = add_embedding(dsn, connection, "notes", ("title",), model)
     key = (*notes.declaration.key, KeyColumn("aside", "text"))
     unfit = replace(notes, declaration=replace(notes.declaration, key=key))
-    team = Team(dsn, threading.Event(), lambda _declaration: encoder)
-    assert sum(done.encoded for done in team.drain(unfit)) == 1
-    assert status(connection, notes).pending == 1
+    rounds = list(islice(Worker(connection, unfit, encoder).rounds(), 4))
+    assert [(done.encoded, done.left) for done in rounds] == [(1, 0), (0, 0), (0, 1), (0, 1)]
 
 
 @pytest.mark.parametrize("rule", ["DO ALSO SELECT 1", "WHERE old.id = 1 DO INSTEAD NOTHING"])

@@ -36,8 +36,13 @@ from tests.tables import Interrupted, add_embedding, drain, team_of
 
 
 def test_watch_outlives_a_database_and_a_model_that_are_away(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("gte_pg.sync.team._RETRY_SECONDS", (0.5, 1))
     stop = threading.Event()
     troubles = iter([ModelError("the files are gone"), psycopg.OperationalError("gone")])
 
