@@ -12,6 +12,7 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import key_text
 from gte_pg.sync import count_broken
+from gte_pg.sync.settings import lock_to_read
 from tests.stress.texts import TOLERANCE
 
 # `r` is the application's row, `d` the row with the vector (the same one in the layout "columns"), `k`
@@ -40,8 +41,6 @@ LEFT JOIN stress.reference AS k ON k.hash = {hash}
 
 _WRONG_VECTOR = "a vector that is not its hash's"
 
-_SAMPLE = ["REPEATABLE READ", "READ ONLY"]
-
 
 @dataclass(frozen=True)
 class Violation:
@@ -68,10 +67,15 @@ class Sample:
 
 
 def take_sample(connection: Connection, registered: Registered) -> Sample:
-    """Look at all rows of an embedding in one snapshot."""
+    """Look at all rows of an embedding in one snapshot.
+
+    Locks come before the snapshot: TRUNCATE empties a table for older snapshots too, but the DELETE that
+    may take its place in the companion does not.
+    """
     declaration = registered.declaration
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        lock_to_read(connection, declaration.relation, declaration.vectors)
         rows = connection.execute(_statement(registered)).fetchall()
         counted = count_broken(connection, registered)
     name = f"{declaration.written}.{declaration.name}"
