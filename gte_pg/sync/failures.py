@@ -12,14 +12,9 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import key_join
 from gte_pg.errors import DatabaseError
+from gte_pg.sync.refusals import Refusal
 from gte_pg.sync.settings import lock_in_order, looking_up
 from gte_pg.sync.source import mark
-
-# After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
-MOST_ATTEMPTS = 5
-
-# For what may pass by itself, a lack of memory say.
-ENDLESS_ATTEMPTS = 2**31 - 1
 
 _ERROR_CHARACTERS = 1_000
 
@@ -99,8 +94,7 @@ def count_failures(connection: Connection, registered: Registered) -> int:
     """Count the rows whose present text has failed, parked or not; raises as `list_failures` does."""
     with reading_keys(registered), connection.transaction():
         lock_in_order(connection, registered.declaration)
-        counting = _COUNT.format(vectors=registered.declaration.vectors, stands=stands(registered))
-        (count,) = connection.execute(counting).fetchone() or (0,)
+        (count,) = connection.execute(_about(registered, _COUNT)).fetchone() or (0,)
     return int(count)
 
 
@@ -127,22 +121,14 @@ def stands(registered: Registered) -> sql.Composed:
     )
 
 
-def record_failure(
-    connection: Connection,
-    registered: Registered,
-    *,
-    key: str,
-    mark: bytes,
-    error: str,
-    most_attempts: int = MOST_ATTEMPTS,
-) -> None:
-    """Record that this text of the row with this key failed; after so many attempts it is parked."""
+def record_failure(connection: Connection, registered: Registered, refusal: Refusal) -> None:
+    """Record that the present text of a row failed; after so many attempts it is parked."""
     values = {
         "embedding": registered.id,
-        "key": key,
-        "hash": mark,
-        "error": _storable(connection, error)[:_ERROR_CHARACTERS],
-        "most": most_attempts,
+        "key": refusal.key,
+        "hash": refusal.mark,
+        "error": _storable(connection, refusal.error)[:_ERROR_CHARACTERS],
+        "most": refusal.most_attempts,
     }
     connection.execute(_RECORD, values)
 

@@ -13,6 +13,12 @@ from typing import Protocol
 
 import psycopg
 
+# After so many attempts a row is parked: it waits for new text or for `gte-pg retry`.
+MOST_ATTEMPTS = 5
+
+# For what may pass by itself, a lack of memory say.
+ENDLESS_ATTEMPTS = 2**31 - 1
+
 # Classes of SQLSTATE that tell of the connection, of rights, of the server or of the statement itself, and
 # nothing of a row. Whatever else ends a statement is the row's; so is what a trigger raises, by any code.
 _NOT_OF_A_ROW = {"08", "0A", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX"}
@@ -40,9 +46,12 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
+    """A row that could not be read, encoded or written; after so many attempts it is parked."""
+
     key: str
     mark: bytes
     error: str
+    most_attempts: int = MOST_ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -61,15 +61,27 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Textless:
-    """A pending row that has no text, or a companion row whose row is gone.
-
-    With an `error` it is one for which the expression raises, so that nobody knows its text.
-    """
+    """A pending row that has no text, or a companion row whose row is gone."""
 
     key: str
     version: str
     mark: bytes
-    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Rows as they were read. The text of those that are refused nobody knows: the expression raises."""
+
+    texts: list[Text]
+    textless: list[Textless]
+    refusals: list[Refusal]
+
+    def __add__(self, other: Read) -> Read:
+        return Read(
+            self.texts + other.texts,
+            self.textless + other.textless,
+            self.refusals + other.refusals,
+        )
 
 
 # By key, without any lock. Rows that are gone or done meanwhile are not returned.
@@ -172,10 +184,10 @@ class Rows:
             "take rows without text off the list": self._clear,
         }
 
-    def read(self, keys: list[str]) -> tuple[list[Text], list[Textless]]:
+    def read(self, keys: list[str]) -> Read:
         """Return the present texts of the pending rows among these, and those without text.
 
-        A row for which the expression raises is one of the latter, and its neighbours are read.
+        A row for which the expression raises is refused, and its neighbours are read.
         """
         try:
             return self._read_rows(self._read, keys)
@@ -183,15 +195,13 @@ class Rows:
             if self._declaration.expression is None or not is_of_a_row(error):
                 raise
             if len(keys) == 1:
-                _, unreadable = self._read_rows(self._read_marks, keys)
+                unreadable = self._read_rows(self._read_marks, keys).textless
                 wrong = f"its text cannot be made: {told(error)}"
-                return [], [replace(row, error=wrong) for row in unreadable]
+                return Read([], [], [Refusal(row.key, row.mark, wrong) for row in unreadable])
         middle = len(keys) // 2
-        texts, textless = self.read(keys[:middle])
-        more_texts, more_textless = self.read(keys[middle:])
-        return texts + more_texts, textless + more_textless
+        return self.read(keys[:middle]) + self.read(keys[middle:])
 
-    def read_in_parts(self, keys: list[str]) -> Iterator[tuple[list[Text], list[Textless]]]:
+    def read_in_parts(self, keys: list[str]) -> Iterator[Read]:
         """Read them as `read` does, so many at a time as have a few megabytes of text.
 
         How long texts are is told by those that were read before.
@@ -199,9 +209,9 @@ class Rows:
         start = 0
         while start < len(keys):
             stop = start + self._rows_per_read
-            texts, textless = self.read(keys[start:stop])
-            yield texts, textless
-            longest = max((len(text.text) for text in texts), default=1)
+            read = self.read(keys[start:stop])
+            yield read
+            longest = max((len(text.text) for text in read.texts), default=1)
             fitting = max(1, _CHARACTERS_PER_READ // longest)
             self._rows_per_read = min(fitting, 2 * self._rows_per_read)
             start = stop
@@ -217,18 +227,10 @@ class Rows:
         return [text for text in texts if text.key in free]
 
     def clear(self, textless: list[Textless]) -> Written:
-        """Take rows without text off the work list, and delete companion rows whose row is gone.
-
-        Those whose text nobody knows are refused.
-        """
-        refused = [
-            Refusal(row.key, row.mark, row.error) for row in textless if row.error is not None
-        ]
-        empty = [row for row in textless if row.error is None]
-        cleared = Written(0, refused)
-        if empty:
-            cleared += write_apart(empty, 0, len(empty), partial(self._clear_rows, empty))
-        return cleared
+        """Take rows without text off the work list, and delete companion rows whose row is gone."""
+        if not textless:
+            return Written(0, [])
+        return write_apart(textless, 0, len(textless), partial(self._clear_rows, textless))
 
     def write(self, texts: list[Text], encoded: Encoded) -> Written:
         """Store the vectors of `texts` in short transactions."""
@@ -250,9 +252,7 @@ class Rows:
             _FEWEST_ROWS_PER_TRANSACTION, min(paced, _MOST_ROWS_PER_TRANSACTION)
         )
 
-    def _read_rows(
-        self, statement: sql.Composed, keys: list[str]
-    ) -> tuple[list[Text], list[Textless]]:
+    def _read_rows(self, statement: sql.Composed, keys: list[str]) -> Read:
         with looking_up(self._connection, self._declaration):
             rows = self._connection.execute(statement, {"keys": keys}).fetchall()
         texts: list[Text] = []
@@ -263,7 +263,7 @@ class Rows:
                 textless.append(Textless(key, version, mark))
             else:
                 texts.append(Text(key, text, text_hash, version, mark))
-        return texts, textless
+        return Read(texts, textless, [])
 
     def _clear_rows(self, textless: list[Textless], start: int, stop: int) -> Written:
         values = {

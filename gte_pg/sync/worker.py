@@ -24,13 +24,8 @@ from gte_pg.database.binary import adapt_binary_arrays
 from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
 from gte_pg.sync.claim import Batch, Claims
-from gte_pg.sync.failures import (
-    ENDLESS_ATTEMPTS,
-    MOST_ATTEMPTS,
-    forget_failures,
-    record_failure,
-)
-from gte_pg.sync.refusals import Written
+from gte_pg.sync.failures import forget_failures, record_failure
+from gte_pg.sync.refusals import ENDLESS_ATTEMPTS, MOST_ATTEMPTS, Refusal
 from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import impatient
 from gte_pg.sync.throughput import count_encoded
@@ -150,14 +145,14 @@ class Worker:
     def _round(self, batch: Batch) -> Round:
         read = written = cleared = 0
         keys: list[str] = []
-        failed: list[_Failure] = []
-        for texts, textless in self._rows.read_in_parts(batch.keys):
-            read += len(texts) + len(textless)
-            taken_off = self._rows.clear(textless)
+        failed: list[Refusal] = []
+        for part in self._rows.read_in_parts(batch.keys):
+            read += len(part.texts) + len(part.textless) + len(part.refusals)
+            taken_off = self._rows.clear(part.textless)
             cleared += taken_off.rows
-            failed += _refused(taken_off)
-            keys += [row.key for row in textless]
-            for piece in _pieces(self._worth_encoding(texts)):
+            failed += part.refusals + taken_off.refusals
+            keys += [row.key for row in part.textless]
+            for piece in _pieces(self._worth_encoding(part.texts)):
                 if not self._may_go_on(batch):
                     break
                 successes, failures = self._encode(batch, piece)
@@ -165,7 +160,7 @@ class Worker:
                 for success in successes:
                     stored = self._rows.write(success.texts, success.encoded)
                     written += stored.rows
-                    failed += _refused(stored)
+                    failed += stored.refusals
                     keys += [text.key for text in success.texts]
             if not self._may_go_on(batch):
                 break
@@ -185,10 +180,10 @@ class Worker:
     def _may_go_on(self, batch: Batch) -> bool:
         return not self._stop.is_set() and self._claims.keep(batch)
 
-    def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[_Failure]]:
+    def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[Refusal]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             died = "every worker that tried to encode this row died"
-            return [], [_Failure(text.key, text.mark, died, most_attempts=1) for text in texts]
+            return [], [Refusal(text.key, text.mark, died, most_attempts=1) for text in texts]
         with self._at_turn(batch) as may_encode:
             return _encode(self._encoder, self._registered, texts if may_encode else [])
 
@@ -204,19 +199,13 @@ class Worker:
         finally:
             self._turn.release()
 
-    def _note(self, batch: Batch, keys: list[str], failed: list[_Failure], written: int) -> None:
-        failing = {failure.key for failure in failed}
+    def _note(self, batch: Batch, keys: list[str], failed: list[Refusal], written: int) -> None:
+        failing = {refusal.key for refusal in failed}
         sound = [key for key in keys if key not in failing]
         with impatient(self._connection):
-            for failure in failed:
-                record_failure(
-                    self._connection,
-                    self._registered,
-                    key=failure.key,
-                    mark=failure.mark,
-                    error=failure.error,
-                    most_attempts=failure.most_attempts,
-                )
+            for refusal in failed:
+                logger.warning("row %s is set apart: %s", refusal.key, refusal.error)
+                record_failure(self._connection, self._registered, refusal)
             forget_failures(self._connection, self._registered, sound)
             count_encoded(self._connection, self._registered, written)
             self._claims.release(batch)
@@ -226,20 +215,6 @@ class Worker:
 class _Success:
     texts: list[Text]
     encoded: Encoded
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    key: str
-    mark: bytes
-    error: str
-    most_attempts: int = MOST_ATTEMPTS
-
-
-def _refused(written: Written) -> list[_Failure]:
-    for refusal in written.refusals:
-        logger.warning("row %s is set apart: %s", refusal.key, refusal.error)
-    return [_Failure(one.key, one.mark, one.error) for one in written.refusals]
 
 
 def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
@@ -258,7 +233,7 @@ def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
 
 def _encode(
     encoder: Encoder, registered: Registered, texts: list[Text]
-) -> tuple[list[_Success], list[_Failure]]:
+) -> tuple[list[_Success], list[Refusal]]:
     """Encode the texts; if that fails, halve them until the ones that fail stand alone.
 
     Where no other text can be encoded either, the error is raised, and no row is blamed.
@@ -273,9 +248,8 @@ def _encode(
         if len(texts) == 1:
             _check_is_up(encoder, registered)
             message = str(error) if isinstance(error, GtePgError) else repr(error)
-            logger.warning("row %s cannot be encoded: %s", texts[0].key, message)
             most = _most_attempts(error)
-            return [], [_Failure(texts[0].key, texts[0].mark, message, most_attempts=most)]
+            return [], [Refusal(texts[0].key, texts[0].mark, message, most_attempts=most)]
         middle = len(texts) // 2
         first, first_failed = _encode(encoder, registered, texts[:middle])
         second, second_failed = _encode(encoder, registered, texts[middle:])

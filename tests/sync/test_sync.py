@@ -371,8 +371,8 @@ def test_no_more_text_is_read_at_a_time_than_fits(
         "INSERT INTO articles SELECT n, repeat('x', 1_000_000) FROM generate_series(101, 200) n"
     )
     keys = [str(n) for n in range(101, 201)]
-    parts = [len(texts) for texts, _ in rows.read_in_parts(keys)]
+    parts = [len(part.texts) for part in rows.read_in_parts(keys)]
     assert sum(parts) == 100
     assert set(parts[1:]) == {4}, "4,000,000 characters"
     connection.execute("UPDATE articles SET title = 'short' WHERE id > 100")
-    assert [len(texts) for texts, _ in rows.read_in_parts(keys)] == [4, 8, 16, 32, 40]
+    assert [len(part.texts) for part in rows.read_in_parts(keys)] == [4, 8, 16, 32, 40]
