@@ -251,8 +251,7 @@ def drop_search_indexes(operations: Operations, operation: DropSearchIndexesOp) 
 
 
 def _drop_index(declaration: Declaration, name: str) -> sql.Composed:
-    index = sql.Identifier(*filter(None, (declaration.schema, name)))
-    return sql.SQL("DROP INDEX IF EXISTS {}").format(index)
+    return sql.SQL("DROP INDEX IF EXISTS {}").format(declaration.index_path(name))
 
 
 def _registered(operations: Operations, embedding: Declaration) -> Registered:

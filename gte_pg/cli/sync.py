@@ -29,6 +29,7 @@ from gte_pg.sync import (
     Team,
     check_statements,
     count_broken,
+    count_failures,
     missing_triggers,
     repair_statements,
     sync_once,
@@ -164,14 +165,19 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
             done = show(registered.declaration, sync_once(connection, registered, team))
-            # Rows over the limit are nothing amiss; those that failed are.
-            left += done.failing if team.limit.rows == 0 else done.left
+            left += done.left if team.limit.rows != 0 else _failed(team, registered)
         if team.stop.is_set():
             problems.append(_stopped(embeddings[place:]))
             break
     if left:
         problems.append(DatabaseError(f"{left} rows are still pending; see gte-pg status"))
     raise_problems(problems)
+
+
+def _failed(team: Team, registered: Registered) -> int:
+    """Count the rows that failed: those over the limit are nothing amiss."""
+    with connect(team.dsn) as connection:
+        return count_failures(connection, registered)
 
 
 def _stopped(unfinished: list[Registered]) -> DatabaseError:

@@ -265,6 +265,10 @@ class Declaration:
         """The table that holds the vectors: the user's own, or the companion."""
         return self.relation if self.companion is None else sql.Identifier(*self.companion)
 
+    def index_path(self, name: str) -> sql.Identifier:
+        """One of its indexes as SQL names it: in the schema of its table."""
+        return sql.Identifier(*filter(None, (self.schema, name)))
+
     @property
     def written(self) -> str:
         """The table as a person writes it: quoted only where it must be."""

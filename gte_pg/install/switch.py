@@ -166,9 +166,7 @@ def _rename_column(declaration: Declaration, old: str, new: str) -> sql.Composed
 
 
 def _rename_index(declaration: Declaration, old: str, new: str) -> sql.Composed:
-    def path(name: str) -> sql.Identifier:
-        return sql.Identifier(*filter(None, (declaration.schema, name)))
-
+    path = declaration.index_path
     return _RENAME_INDEX.format(
         index=sql.Literal(path(old).as_string()),
         table=sql.Literal(declaration.vectors.as_string()),

@@ -121,11 +121,26 @@ def free_name(connection: Connection, registered: Registered, index: Index) -> I
     """
     declaration = registered.declaration
     for name in (index.name, object_name(index.name, str(registered.id))):
-        own = sql.Identifier(*filter(None, (declaration.schema, name)))
+        own = declaration.index_path(name)
         place = (connection, own, declaration.vectors)
         if not is_taken(*place, index) or named_otherwise(*place, declaration, index) is not None:
             return replace(index, name=name)
     raise taken_name(own)
+
+
+def in_the_way(
+    connection: Connection, declaration: Declaration, index: Index, tables: list[sql.Identifier]
+) -> dict[str, str]:
+    """Return what has to be dropped before an index that is missing can be built, and why."""
+    found = {
+        name: CANCELLED
+        for table in tables
+        for name, is_valid in find_index(connection, table, declaration, index).items()
+        if not is_valid
+    }
+    own = declaration.index_path(index.name)
+    other = named_otherwise(connection, own, declaration.vectors, declaration, index)
+    return found if other is None else found | {other: NOT_AS_DECLARED}
 
 
 def taken_name(name: sql.Identifier) -> DatabaseError:

@@ -12,13 +12,11 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered, check_unchanged, connect, is_pooled
 from gte_pg.declaration import Declaration, Index, search_indexes
 from gte_pg.sync.find_index import (
-    CANCELLED,
-    NOT_AS_DECLARED,
     drop_index,
     find_index,
     free_name,
+    in_the_way,
     is_building,
-    named_otherwise,
 )
 from gte_pg.sync.index_build import unhurried
 from gte_pg.sync.partitioned_index import build_partitioned_index
@@ -144,13 +142,9 @@ def _build(connection: Connection, registered: Registered, index: Index) -> None
     # Asked after what there is: no build has begun in between whose index was found. One may have ended.
     if any(found.values()) or is_building(connection, table):
         return
-    for name in found:
-        drop_index(connection, name, CANCELLED)
     named = free_name(connection, registered, index)
-    own = sql.Identifier(*filter(None, (declaration.schema, named.name)))
-    other = named_otherwise(connection, own, table, declaration, index)
-    if other is not None:
-        drop_index(connection, other, NOT_AS_DECLARED)
+    for name, why in in_the_way(connection, declaration, named, [table]).items():
+        drop_index(connection, name, why)
     # One that is INVALID, or gone, is somebody's whose build has just failed: the next try mends it.
     connection.execute(named.create(declaration, concurrently=True))
 

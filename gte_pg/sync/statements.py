@@ -7,17 +7,14 @@ from datetime import timedelta
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
-from gte_pg.declaration import Declaration, Index, pending_index
+from gte_pg.declaration import Index, pending_index
 from gte_pg.sync.claim import Claims
 from gte_pg.sync.copy_keys import copy_statement, is_copied
 from gte_pg.sync.find_index import (
-    CANCELLED,
-    NOT_AS_DECLARED,
     drop_statement,
-    find_index,
     free_name,
+    in_the_way,
     is_building,
-    named_otherwise,
 )
 from gte_pg.sync.indexes import is_missing, is_partitioned, missing_search_indexes
 from gte_pg.sync.rows import Rows
@@ -63,24 +60,9 @@ def _builds(
     statements: dict[str, sql.Composable] = {}
     for index in indexes:
         named = free_name(connection, registered, index)
-        for name, why in _in_the_way(connection, declaration, named, tables).items():
+        for name, why in in_the_way(connection, declaration, named, tables).items():
             drop = drop_statement(name, concurrently=not partitioned)
             statements[f"drop the index {name}, which {why}"] = drop
         create = named.create(declaration, concurrently=not partitioned)
         statements[f"build the index {named.name}{holds_up}"] = create
     return statements
-
-
-def _in_the_way(
-    connection: Connection, declaration: Declaration, index: Index, tables: list[sql.Identifier]
-) -> dict[str, str]:
-    """Return what has to be dropped before an index that is missing can be built, and why."""
-    found = {
-        name: CANCELLED
-        for table in tables
-        for name, is_valid in find_index(connection, table, declaration, index).items()
-        if not is_valid
-    }
-    own = sql.Identifier(*filter(None, (declaration.schema, index.name)))
-    other = named_otherwise(connection, own, declaration.vectors, declaration, index)
-    return found if other is None else found | {other: NOT_AS_DECLARED}

@@ -20,7 +20,7 @@ from gte_pg.database import Connection, Registered, connect
 from gte_pg.declaration import Index, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.copy_keys import copy_keys, is_copied
-from gte_pg.sync.failures import count_failures, forget_stale_failures
+from gte_pg.sync.failures import forget_stale_failures
 from gte_pg.sync.indexes import (
     build_index_until,
     is_missing,
@@ -55,18 +55,13 @@ _LONGEST_PAUSE = 600
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a sync stands. Rows are counted from its start; `pending` is what it found then.
-
-    The last value of `sync_once` says how many are `left`, and of all rows how many are `failing`: those
-    whose present text has failed.
-    """
+    """Where a sync stands. Rows are counted from its start; `pending` is what it found then."""
 
     stage: Literal["copying keys", "encoding", "indexing", "done"]
     pending: int
     encoded: int = 0
     failed: int = 0
     left: int = 0
-    failing: int = 0
     index: str = ""
 
 
@@ -106,8 +101,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
         for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
     left = _ask(team, registered, partial(count_pending, since=begun))
-    failing = _ask(team, registered, count_failures)
-    yield replace(progress, stage="done", left=left, failing=failing)
+    yield replace(progress, stage="done", left=left)
 
 
 def watch(
