@@ -27,6 +27,10 @@ from gte_pg.database import Connection, connect, engine, ensure_schema
 
 _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
 
+# A database a test: copied as files it takes a third of the processor time, where nothing is synced.
+_FEWEST_CYCLES = sql.SQL(" STRATEGY file_copy")
+_HAS_STRATEGIES = 150000
+
 _numbers = itertools.count(1)
 
 _found: dict[str, str] = {}
@@ -171,6 +175,8 @@ def new_database(server: str, template: str) -> Iterator[str]:
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
     with psycopg.connect(server, autocommit=True) as connection:
+        if connection.info.server_version >= _HAS_STRATEGIES:
+            create += _FEWEST_CYCLES
         connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     try:
         yield name

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
 
-from alembic import command, context, op
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, text
@@ -30,8 +24,6 @@ FROM pg_namespace WHERE nspname = 'gte'
 _FORGET_DROPPED_TABLES = sql.SQL("""\
 DELETE FROM gte.embedding AS e
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = e.relation)""")
-
-_PACKAGE = resources.files("gte_pg")
 
 
 def ensure_schema(connection: Connection) -> None:
@@ -73,8 +65,10 @@ def _is_anothers(connection: Connection) -> bool:
     found = connection.execute(_OWNER).one_or_none()
     if found is None or found.is_ours:
         return False
-    made = connection.execute(text("SELECT version_num FROM gte.schema_version")).scalars().all()
-    if made != ScriptDirectory.from_config(_config()).get_heads():
+    # Alembic takes a fifth of the time in which gte-pg is imported, and few programs make the schema.
+    from gte_pg.database.migrations import is_current  # noqa: PLC0415
+
+    if not is_current(connection):
         raise DatabaseError(
             f"gte-pg's schema is the role {found.owner}'s, and of another version than this gte-pg: "
             f"run gte-pg init as {found.owner}"
@@ -83,16 +77,17 @@ def _is_anothers(connection: Connection) -> bool:
 
 
 def _make(connection: Connection, vector: PgVector) -> None:
+    from gte_pg.database.migrations import upgrade  # noqa: PLC0415 - as above
+
     run(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS gte"))
     # pgvector's types are found in its own schema and bound for good in what is made here.
     pinned = sql.SQL(", ").join(map(sql.Identifier, ("pg_catalog", vector.schema)))
     _set_path(connection, pinned.as_string())
-    config = _config()
-    config.attributes["connection"] = connection
-    with _outer_migration():
-        command.upgrade(config, "head")
+    upgrade(connection)
     run(connection, _FORGET_DROPPED_TABLES)
-    functions = _PACKAGE.joinpath("database/functions.sql").read_text(encoding="utf-8")
+    functions = (
+        resources.files("gte_pg").joinpath("database/functions.sql").read_text(encoding="utf-8")
+    )
     run(connection, sql.SQL(functions))
     for name in ("search", "similar"):
         pin = sql.SQL("ALTER FUNCTION gte.{} SET search_path = {}")
@@ -101,26 +96,5 @@ def _make(connection: Connection, vector: PgVector) -> None:
     run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.visible_key_frequency TO PUBLIC"))
 
 
-@contextmanager
-def _outer_migration() -> Iterator[None]:
-    """Let an application's migration that calls us go on: `alembic.op` and `context` are global."""
-    outer = [getattr(module, "_proxy", None) for module in (context, op)]
-    yield
-    for proxy in filter(None, outer):
-        proxy._install_proxy()
-
-
 def _set_path(connection: Connection, path: str) -> None:
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_migrations()))
-    return config
-
-
-def _migrations() -> Path:
-    """Return the migrations: inside the installed package, beside it in a source checkout."""
-    packaged = Path(str(_PACKAGE.joinpath("migrations")))
-    return packaged if packaged.is_dir() else packaged.parent.parent / "migrations"

@@ -34,7 +34,7 @@ from gte_pg.declaration import Layout, OnChange, join_texts, text_hash
 from gte_pg.encoder import Encoder
 from gte_pg.sync import Worker, count_broken
 from gte_pg.sync.claim import Batch, Claims
-from gte_pg.sync.rows import Rows, Text, Textless
+from gte_pg.sync.rows import Read, Rows
 from tests.tables import ARTICLES, add_embedding
 
 One = TypeVar("One")
@@ -105,7 +105,7 @@ class Steps:
     claims: Claims
     rows: Rows
     batch: Batch | None = None
-    read: tuple[list[Text], list[Textless]] = ([], [])
+    read: Read = field(default_factory=lambda: Read([], [], []))
 
 
 @dataclass
@@ -318,8 +318,8 @@ class Interleaving(RuleBasedStateMachine):
         """Encode and write; then give the lease back, or die, or write the same again later."""
         worker = self._one(data, [one for one in self.world.workers if one.batch is not None])
         assert worker.batch is not None
-        found, textless = worker.read
-        worker.rows.clear(textless)
+        found = worker.read.texts
+        worker.rows.clear(worker.read.textless)
         if found:
             worker.rows.write(found, self.world.encoder.encode([text.text for text in found]))
         if end == "released":
