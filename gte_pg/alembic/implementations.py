@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import sqlalchemy as sa
 from alembic.operations import Operations
 from psycopg import sql
 
@@ -41,11 +42,14 @@ from gte_pg.install import (
     altered_along,
     beside,
     create_indexes,
+    index_statements,
+    is_other_index,
     next_name,
     prepare_database,
     previous_name,
     remove_statements,
 )
+from gte_pg.sync import missing_triggers
 from gte_pg.sync.indexes import build_index, missing_search_indexes
 
 # Offline, the statements must suit any server that gte-pg supports.
@@ -111,20 +115,34 @@ def add_embedding(operations: Operations, operation: AddEmbeddingOp) -> None:
 def alter_embedding(operations: Operations, operation: AlterEmbeddingOp) -> None:
     if operations.migration_context.as_sql:
         wanted = _in_public(operation.wanted)
-        altered = alter_statements(wanted, wanted, postgres=_OLDEST_POSTGRES)
+        altered = alter_statements(wanted, postgres=_OLDEST_POSTGRES)
         _print(operations, [_stands_alone(wanted), *altered])
         return
     connection = operations.get_bind()
     prepare_database(connection)
     wanted = in_current_schema(connection, operation.wanted)
-    present, *standing_by = _locked(operations, wanted)
+    registered, *standing_by = _locked(operations, wanted)
+    present = registered.declaration
     if _vectors(present) != _vectors(wanted):
         raise DeclarationError(_not_its_vectors(present, wanted))
     check_source_text(connection, wanted)
-    along = [altered_along(present, wanted, one) for one in standing_by]
-    for one in (wanted, *along):
-        for statement in alter_statements(one, one, postgres=postgres_version(connection)):
-            run(connection, statement)
+    statements = _alteration(connection, registered, wanted)
+    for one in standing_by:
+        along = altered_along(present, wanted, one.declaration)
+        statements += _alteration(connection, one, along)
+    for statement in statements:
+        run(connection, statement)
+
+
+def _alteration(
+    connection: sa.Connection, present: Registered, wanted: Declaration
+) -> list[sql.Composed]:
+    # Suspended, it needs its triggers again, whatever else is another.
+    suspended = missing_triggers(plain_connection(connection), present)
+    as_stored = replace(wanted, key=present.declaration.key)
+    if is_other_index(present.declaration, as_stored) and not suspended:
+        return index_statements(wanted)
+    return alter_statements(wanted, postgres=postgres_version(connection))
 
 
 def _not_its_vectors(present: Declaration, wanted: Declaration) -> str:
@@ -149,7 +167,7 @@ def switch_embedding(operations: Operations, operation: SwitchEmbeddingOp) -> No
     connection = operations.get_bind()
     prepare_database(connection)
     wanted = in_current_schema(connection, operation.wanted)
-    present, *_ = _locked(operations, wanted)
+    present = _locked(operations, wanted)[0].declaration
     if _vectors(present) == _vectors(wanted):
         return
     dense = sql.Identifier(present.dense_column)
@@ -194,7 +212,7 @@ def suspend_embedding(operations: Operations, operation: SuspendEmbeddingOp) -> 
         _print(operations, [_stands_alone(present), *drop_capture(present)])
         return
     for one in _locked(operations, operation.present):
-        for statement in drop_capture(one):
+        for statement in drop_capture(one.declaration):
             run(operations.get_bind(), statement)
 
 
@@ -205,7 +223,7 @@ def remove_embedding(operations: Operations, operation: RemoveEmbeddingOp) -> No
         _print(operations, [_stands_alone(leaving), *remove_statements(leaving)])
         return
     for one in _locked(operations, operation.declaration):
-        for statement in remove_statements(one):
+        for statement in remove_statements(one.declaration):
             run(operations.get_bind(), statement)
 
 
@@ -261,13 +279,13 @@ def _registered(operations: Operations, embedding: Declaration) -> Registered:
     return load(connection, embedding.relation.as_string(), embedding.name, broken=True)
 
 
-def _locked(operations: Operations, embedding: Declaration) -> list[Declaration]:
+def _locked(operations: Operations, embedding: Declaration) -> list[Registered]:
     """Return an embedding as the database has it, and what stands by it; none is changed meanwhile."""
     registered = _registered(operations, embedding)
     connection = plain_connection(operations.get_bind())
     found = [registered, *beside(connection, registered.declaration)]
     lock_unchanged(connection, found)
-    return [one.declaration for one in found]
+    return found
 
 
 def _vectors(declaration: Declaration) -> tuple[object, ...]:

@@ -22,7 +22,13 @@ from gte_pg.database import (
 )
 from gte_pg.declaration import Declaration, OnChange, named_columns
 from gte_pg.errors import DatabaseError
-from gte_pg.install import alter_statements, altered_along, beside
+from gte_pg.install import (
+    alter_statements,
+    altered_along,
+    beside,
+    index_statements,
+    is_other_index,
+)
 
 
 @click.command()
@@ -101,13 +107,13 @@ def _alter(
             lock_unchanged(plain, [one])
             along = altered_along(present.declaration, wanted, one.declaration)
             changes.append((one.declaration, along))
-        postgres = postgres_version(database)
-        return [
-            statement
-            for before, after in changes
-            if after != before
-            for statement in alter_statements(before, after, postgres=postgres)
-        ]
+        made: list[sql.Composed] = []
+        for before, after in changes:
+            if is_other_index(before, after):
+                made += index_statements(after)
+            elif after != before:
+                made += alter_statements(after, postgres=postgres_version(database))
+        return made
 
     change_schema(dsn, table, statements, present=[present], print_sql=print_sql)
     if not print_sql:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from gte_pg.install.alter import alter_statements, is_alterable
+from gte_pg.install.alter import (
+    alter_statements,
+    index_statements,
+    is_alterable,
+    is_other_index,
+)
 from gte_pg.install.install import (
     add_statements,
     attach_statements,
@@ -32,7 +37,9 @@ __all__ = [
     "create_indexes",
     "detach_statements",
     "exchange_statements",
+    "index_statements",
     "is_alterable",
+    "is_other_index",
     "next_name",
     "not_kept",
     "prepare_database",

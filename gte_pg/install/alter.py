@@ -79,24 +79,29 @@ def is_alterable(present: Declaration, wanted: Declaration) -> bool:
     )
 
 
-def alter_statements(
-    present: Declaration, wanted: Declaration, *, postgres: int
-) -> list[sql.Composed]:
-    """Return the statements that make one declaration the other, for one transaction.
-
-    Rows whose text stays the same keep their vectors; the others become pending, in one UPDATE, which
-    reads the whole table. What the dense index holds is no matter of rows: that leaves them alone.
-    """
-    noted = [change(wanted), store_statements(wanted)]
-    if _is_other_index(present, wanted):
-        return noted
-    capture = [*drop_capture(present), *create_capture(wanted, postgres=postgres)]
-    return [*capture, *noted, _mark(wanted)]
-
-
-def _is_other_index(present: Declaration, wanted: Declaration) -> bool:
+def is_other_index(present: Declaration, wanted: Declaration) -> bool:
+    """Whether all that differs is how much of each vector the dense index holds."""
     same = replace(present, index_dimensions=wanted.index_dimensions, model=wanted.model)
     return present.index_dimensions != wanted.index_dimensions and wanted == same
+
+
+def index_statements(wanted: Declaration) -> list[sql.Composed]:
+    """Return the statements that declare another dense index: neither table nor rows are touched."""
+    return [change(wanted), store_statements(wanted)]
+
+
+def alter_statements(wanted: Declaration, *, postgres: int) -> list[sql.Composed]:
+    """Return the statements that make an embedding what is wanted, for one transaction.
+
+    Rows whose text stays the same keep their vectors; the others become pending, in one UPDATE, which
+    reads the whole table.
+    """
+    return [
+        *drop_capture(wanted),
+        *create_capture(wanted, postgres=postgres),
+        *index_statements(wanted),
+        _mark(wanted),
+    ]
 
 
 def _mark(declaration: Declaration) -> sql.Composed:

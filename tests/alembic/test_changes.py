@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from psycopg import sql
 
-from gte_pg.database import Connection, load, load_all
-from gte_pg.declaration import Layout
+from gte_pg.database import Connection, connect, load, load_all
+from gte_pg.declaration import Layout, drop_capture
 from gte_pg.orm import Embedding
 from gte_pg.sync import count_broken
 from tests.alembic.application import (
@@ -157,6 +158,33 @@ def test_a_change_is_seen_made_and_undone(
         assert application.differences(former) == []
         encode(reader)
         assert is_sound(reader)
+
+
+def test_another_dense_index_keeps_nobody_waiting(
+    application: Application, reader: Connection
+) -> None:
+    migrate(application, articles(embedding("title")))
+    fill(reader)
+    narrow = articles(embedding("title", index_dimensions=32))
+    application.revise(narrow)
+    limit = sql.SQL("ALTER DATABASE {} SET lock_timeout = '5s'")
+    reader.execute(limit.format(sql.Identifier(reader.info.dbname)))
+    with connect(application.dsn) as writer, writer.transaction():
+        writer.execute("UPDATE articles SET title = 'a bird' WHERE id = 1")
+        application.upgrade()
+    assert application.differences(narrow) == []
+
+
+def test_another_dense_index_of_one_that_is_suspended_brings_its_triggers_back(
+    application: Application, reader: Connection
+) -> None:
+    migrate(application, articles(embedding("title")))
+    fill(reader)
+    for statement in drop_capture(load(reader, "articles").declaration):
+        reader.execute(statement)
+    reader.execute("INSERT INTO articles (id, title) VALUES (9, 'a bird')")
+    migrate(application, articles(embedding("title", index_dimensions=32)))
+    assert is_sound(reader)
 
 
 def test_rows_that_lose_or_gain_their_text_by_another_source(

@@ -205,7 +205,7 @@ def test_there_is_no_way_back_to_another_text(application: Application, reader: 
     add_and_fill(application, reader, "columns")
     switch(application, "--model", OTHER)
     former = load(reader, "articles", "embedding_previous").declaration
-    for statement in alter_statements(former, replace(former, source=("body",)), postgres=18):
+    for statement in alter_statements(replace(former, source=("body",)), postgres=18):
         reader.execute(statement)
     back = ["switch", "articles", "--back", "--dsn", application.dsn]
     done = CliRunner().invoke(main, back)

@@ -151,7 +151,7 @@ def test_no_other_column_changes(dsn: str, filled: Connection) -> None:
 
 def test_rows_that_a_policy_hides_are_not_passed_over(filled: Connection) -> None:
     present = load(filled, "articles").declaration
-    *_, mark = alter_statements(present, replace(present, source=("body",)), postgres=18)
+    *_, mark = alter_statements(replace(present, source=("body",)), postgres=18)
     owner = f"gte_pg_test_owner_{os.getpid()}"
     filled.execute(f"CREATE ROLE {owner}".encode())
     try:
@@ -170,7 +170,7 @@ def test_rows_that_a_policy_hides_are_not_passed_over(filled: Connection) -> Non
 
 def test_a_transaction_that_does_not_see_all_rows_alters_nothing(filled: Connection) -> None:
     present = load(filled, "articles").declaration
-    *_, mark = alter_statements(present, replace(present, source=("body",)), postgres=18)
+    *_, mark = alter_statements(replace(present, source=("body",)), postgres=18)
     with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="READ COMMITTED"):
         filled.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ; " + mark.as_string().encode())
 
