@@ -22,6 +22,7 @@ from gte_pg.alembic.operations import (
 from gte_pg.database import (
     Registered,
     ask,
+    check_names_are_free,
     check_source_text,
     in_current_schema,
     load,
@@ -103,6 +104,7 @@ def add_embedding(operations: Operations, operation: AddEmbeddingOp) -> None:
             "it is the one of this migration, tell Alembic that it is there: alembic stamp; if not, "
             f"remove it first: gte-pg remove {declaration.written} --name {declaration.name}"
         )
+    check_names_are_free(plain_connection(connection), declaration)
     check_source_text(connection, declaration)
     for statement in add_statements(declaration, postgres=postgres_version(connection)):
         run(connection, statement)

@@ -9,7 +9,7 @@ from gte_pg.cli.precision import precision_option
 from gte_pg.cli.print_sql import print_comment
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
-    Connection,
+    check_names_are_free,
     check_source_text,
     connect,
     engine,
@@ -18,7 +18,7 @@ from gte_pg.database import (
     load_all,
     postgres_version,
 )
-from gte_pg.declaration import Declaration, Layout, OnChange, Storage, drop_columns, pending_index
+from gte_pg.declaration import Layout, OnChange, Storage, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import Precision, identify
@@ -124,20 +124,7 @@ def add(
                 f"the table {table} already has an embedding called {name!r}: remove it first "
                 f"(gte-pg remove {table} --name {name}) or give this one another --name"
             )
-        if declaration.companion is not None:
-            _check_is_free(connection, declaration)
-        taken = set(declaration.columns) & set(found.columns)
-        if taken == set(declaration.columns) and layout == "columns":
-            raise DatabaseError(
-                f"the table {table} has the columns {', '.join(declaration.columns)} already, and they are "
-                "no embedding's, as in a copy of a table that has one. Drop them: "
-                f"{drop_columns(declaration).as_string()}; or give the embedding another --name"
-            )
-        if taken and layout == "columns":
-            raise DatabaseError(
-                f"the table {table} already has a column {taken.pop()!r}: give the embedding "
-                "another --name"
-            )
+        check_names_are_free(connection, declaration)
     with engine(dsn).begin() as transaction:
         check_source_text(transaction, declaration)
         if not print_sql:
@@ -169,15 +156,4 @@ def add(
         click.echo(
             f"{table} has the embedding {name} ({declaration.generation}); now: gte-pg sync",
             err=True,
-        )
-
-
-def _check_is_free(connection: Connection, declaration: Declaration) -> None:
-    companion = declaration.vectors.as_string()
-    if connection.execute("SELECT to_regclass(%s)", (companion,)).fetchone() != (None,):
-        raise DatabaseError(
-            f"the companion of {declaration.written} would be called {companion}, which there is already: "
-            "perhaps that of a table that had this one's name before. Rename it (ALTER TABLE "
-            f"{companion} RENAME TO …; gte-pg sync --repair, where its table still is), drop it if nobody "
-            "needs it, or give the embedding another --name"
         )

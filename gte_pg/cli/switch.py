@@ -16,6 +16,7 @@ from gte_pg.database import (
     Connection,
     Registered,
     Table,
+    check_names_are_free,
     connect,
     find_table,
     load,
@@ -116,7 +117,7 @@ def switch(
             )
         coming = _find(connection, table, wanted.name)
         for made in (leaving,) if coming else (wanted, leaving):
-            _check_is_free(connection, made)
+            check_names_are_free(connection, made)
     if coming is None:
         _add(dsn, present, wanted, print_sql=print_sql)
         if print_sql:
@@ -171,22 +172,6 @@ def _previous(present: Declaration) -> Declaration:
             f"after a switch the present embedding is called {previous_name(present.name)}: {error}. "
             "Remove it, and add it under a shorter name"
         ) from error
-
-
-def _check_is_free(connection: Connection, made: Declaration) -> None:
-    """Raise DatabaseError if another has a name that the switch needs; not after hours of encoding."""
-    if made.companion is None:
-        columns = find_table(connection, made.written).columns
-        taken = [f"a column {column!r}" for column in made.columns if column in columns]
-    else:
-        companion = made.vectors.as_string()
-        exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (companion,)).fetchone()
-        taken = [f"beside it the table {companion}"] if exists == (True,) else []
-    if taken:
-        raise DatabaseError(
-            f"the table {made.written} has {taken[0]} already, a name that the switch needs for "
-            f"{made.name}: rename that, or drop it"
-        )
 
 
 def _check_goes_on(table: str, present: Declaration, coming: Declaration, generation: str) -> None:

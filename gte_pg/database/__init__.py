@@ -13,6 +13,7 @@ from gte_pg.database.connect import (
 )
 from gte_pg.database.dsn import libpq_dsn
 from gte_pg.database.embedded import start_embedded
+from gte_pg.database.free_names import check_companion_is_free, check_names_are_free
 from gte_pg.database.late_triggers import late_triggers
 from gte_pg.database.present_key import check_key
 from gte_pg.database.registry import (
@@ -37,7 +38,9 @@ __all__ = [
     "Table",
     "ask",
     "change",
+    "check_companion_is_free",
     "check_key",
+    "check_names_are_free",
     "check_source_text",
     "check_unchanged",
     "connect",

@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 
 from gte_pg.database import (
+    check_companion_is_free,
     check_source_text,
     in_current_schema,
     plain_connection,
@@ -208,6 +209,8 @@ class Embedding(SchemaItem):
 
     def _after_create(self, target: sa.Table, connection: sa.Connection, **_: Any) -> None:
         declaration = self._found_by(connection, target)
+        if declaration.companion is not None:
+            check_companion_is_free(plain_connection(connection), declaration)
         check_source_text(connection, declaration)
         for statement in attach_statements(declaration, postgres=postgres_version(connection)):
             run(connection, statement)

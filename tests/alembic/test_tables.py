@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 
 from gte_pg.database import Connection, connect, load, load_all
 from gte_pg.declaration import Declaration, Layout
-from gte_pg.errors import DeclarationError
+from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.orm import Embedding
 from tests.alembic.application import (
     MODEL,
@@ -171,6 +171,23 @@ def test_an_embedding_that_is_there_is_not_added_again(
         upgrade=f"op.add_embedding('articles', {facts(declaration)})", downgrade="pass"
     )
     with pytest.raises(DeclarationError, match="alembic stamp"):
+        application.upgrade()
+
+
+@pytest.mark.parametrize(
+    ("layout", "taken", "said"),
+    [
+        ("companion", "CREATE TABLE articles_embedding (id int)", "companion of public.articles"),
+        ("columns", "ALTER TABLE articles ADD embedding_hash text", "column 'embedding_hash'"),
+    ],
+)
+def test_a_name_that_another_has_is_said(
+    application: Application, reader: Connection, layout: Layout, taken: str, said: str
+) -> None:
+    migrate(application, articles())
+    application.revise(articles(embedding("title", layout=layout)))
+    reader.execute(taken.encode())
+    with pytest.raises(DatabaseError, match=said):
         application.upgrade()
 
 

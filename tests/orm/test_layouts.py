@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from gte_pg.database import connect, engine, load
-from gte_pg.errors import DeclarationError
+from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.orm import Embedding, Searchable
 from gte_pg.sync import count_broken
 from tests.conftest import DATA
@@ -80,6 +80,13 @@ def test_a_companion_is_made_searched_and_dropped_with_its_table(
             "(SELECT count(*) FROM pg_proc WHERE proname LIKE '%_capture')"
         ).fetchone()
         assert left == (0, 0, 0)
+
+
+def test_a_companion_of_another_is_not_taken(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text("DROP TABLE tickets CASCADE"))
+    with pytest.raises(DatabaseError, match='called "public"."tickets_embedding", which there is'):
+        Base.metadata.create_all(database)
 
 
 def test_precision_is_part_of_the_declaration(empty_dsn: str, database: sa.Engine) -> None:
