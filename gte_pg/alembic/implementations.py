@@ -41,7 +41,6 @@ from gte_pg.install import (
     add_statements,
     alter_statements,
     altered_along,
-    beside,
     create_indexes,
     index_statements,
     is_other_index,
@@ -49,6 +48,7 @@ from gte_pg.install import (
     prepare_database,
     previous_name,
     remove_statements,
+    standbys_of,
 )
 from gte_pg.sync import missing_triggers
 from gte_pg.sync.indexes import build_index, missing_search_indexes
@@ -285,7 +285,7 @@ def _locked(operations: Operations, embedding: Declaration) -> list[Registered]:
     """Return an embedding as the database has it, and what stands by it; none is changed meanwhile."""
     registered = _registered(operations, embedding)
     connection = plain_connection(operations.get_bind())
-    found = [registered, *beside(connection, registered.declaration)]
+    found = [registered, *standbys_of(connection, registered.declaration)]
     lock_unchanged(connection, found)
     return found
 

@@ -25,9 +25,9 @@ from gte_pg.errors import DatabaseError
 from gte_pg.install import (
     alter_statements,
     altered_along,
-    beside,
     index_statements,
     is_other_index,
+    standbys_of,
 )
 
 
@@ -103,7 +103,7 @@ def _alter(
     def statements(database: sa.Connection) -> list[sql.Composed]:
         changes = [(present.declaration, wanted)]
         plain = plain_connection(database)
-        for one in beside(plain, wanted):
+        for one in standbys_of(plain, wanted):
             lock_unchanged(plain, [one])
             along = altered_along(present.declaration, wanted, one.declaration)
             changes.append((one.declaration, along))

@@ -5,7 +5,7 @@ import click
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import connect, load
-from gte_pg.install import beside, remove_statements
+from gte_pg.install import remove_statements, standbys_of
 
 
 @click.command()
@@ -20,7 +20,7 @@ def remove(table: str, name: str | None, print_sql: bool, dsn: str) -> None:
     """
     with connect(dsn) as connection:
         present = load(connection, table, name, broken=True)
-        leaving = [present, *beside(connection, present.declaration)]
+        leaving = [present, *standbys_of(connection, present.declaration)]
     change_schema(
         dsn,
         table,

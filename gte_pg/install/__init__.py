@@ -16,23 +16,21 @@ from gte_pg.install.install import (
     remove_statements,
 )
 from gte_pg.install.prepare import prepare_database
-from gte_pg.install.switch import (
+from gte_pg.install.standbys import (
     altered_along,
-    beside,
-    count_lost,
-    exchange_statements,
     next_name,
     not_kept,
     previous_name,
+    standbys_of,
     under_name,
 )
+from gte_pg.install.switch import count_lost, exchange_statements
 
 __all__ = [
     "add_statements",
     "alter_statements",
     "altered_along",
     "attach_statements",
-    "beside",
     "count_lost",
     "create_indexes",
     "detach_statements",
@@ -45,5 +43,6 @@ __all__ = [
     "prepare_database",
     "previous_name",
     "remove_statements",
+    "standbys_of",
     "under_name",
 ]

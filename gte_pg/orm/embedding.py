@@ -33,7 +33,7 @@ from gte_pg.declaration import (
     renamed,
 )
 from gte_pg.errors import DeclarationError
-from gte_pg.install import attach_statements, beside, detach_statements, prepare_database
+from gte_pg.install import attach_statements, detach_statements, prepare_database, standbys_of
 from gte_pg.models import Precision, identify
 
 # The key of a table's embeddings in its `info`.
@@ -221,7 +221,7 @@ class Embedding(SchemaItem):
             return
         prepare_database(connection)
         declaration = self._found_by(connection, target)
-        standing_by = beside(plain_connection(connection), declaration)
+        standing_by = standbys_of(plain_connection(connection), declaration)
         for one in (declaration, *(one.declaration for one in standing_by)):
             for statement in detach_statements(one):
                 run(connection, statement)
