@@ -222,20 +222,10 @@ def test_another_dense_index_keeps_nobody_waiting(dsn: str, filled: Connection) 
     assert load(filled, "articles").declaration.index_dimensions == 32
 
 
-def test_the_printed_statements_are_the_command(dsn: str, filled: Connection) -> None:
-    alter = ("alter", "articles", "--source", "body", "--on-change", "keep")
-    printed = gte_pg(dsn, *alter, "--print-sql")
-    assert load(filled, "articles").declaration.source == ("title", "body")
-    filled.execute(printed.encode())
-    declaration = load(filled, "articles").declaration
-    assert (declaration.source, declaration.on_change) == (("body",), "keep")
-    states(filled)
-    gte_pg(dsn, *alter, fails="is that already")
-
-
 def test_what_cannot_be_is_refused(dsn: str, filled: Connection) -> None:
     gte_pg(dsn, "alter", "articles", fails="say what to change")
     gte_pg(dsn, "alter", "articles", "--source", "title", "--template", "{title}", fails="once")
+    gte_pg(dsn, "alter", "articles", "--source", "title", "--source", "body", fails="that already")
     gte_pg(dsn, "alter", "articles", "--source", "titel", fails="has no column 'titel'")
     gte_pg(dsn, "alter", "articles", "--template", "{title", fails="brace at character 1")
     gte_pg(dsn, "alter", "articles", "--expression", "{title} || now()", fails="not immutable")

@@ -286,10 +286,3 @@ def test_mistakes_are_explained_on_stderr(mistaken: str, model: str, mistake: st
     assert done.stdout == ""
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_no_database_answers() -> None:
-    done = gte_pg("status", "--dsn", "postgresql://localhost:1/nothing")
-    assert done.returncode == 1
-    assert "cannot connect" in done.stderr
-    assert "Traceback" not in done.stderr

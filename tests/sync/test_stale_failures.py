@@ -60,20 +60,6 @@ def test_who_watches_forgets_them(connection: Connection, articles: Registered) 
 
 
 @pytest.mark.parametrize("articles", ["columns"], indirect=True)
-def test_those_of_a_former_primary_key_are_forgotten(
-    connection: Connection, articles: Registered
-) -> None:
-    connection.execute("""
-        ALTER TABLE articles DROP CONSTRAINT articles_pkey;
-        ALTER TABLE articles ADD other uuid PRIMARY KEY DEFAULT gen_random_uuid()
-    """)
-    present = load(connection, "articles")
-    forget_stale_failures(connection, present)
-    assert list(rows(connection, "SELECT FROM gte.failures")) == []
-    assert drain(connection, present).encoded == 12
-
-
-@pytest.mark.parametrize("articles", ["columns"], indirect=True)
 def test_those_of_a_former_primary_key_are_told_and_take_no_new_ones_along(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:

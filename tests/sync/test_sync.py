@@ -106,19 +106,6 @@ def test_a_row_that_changes_while_it_is_encoded_never_gets_the_old_vector(
     assert broken_rows(connection, articles.declaration) == 0
 
 
-def test_rows_that_others_hold_are_left_and_done_later(
-    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    # In the layout "companion" the application holds no row that is written back, unless it changes one.
-    held = vectors_of(articles)
-    with connect(dsn) as application:
-        with application.transaction():
-            application.execute(f"SELECT FROM {held} WHERE id <= 5 FOR UPDATE".encode())
-            worker = Worker(connection, articles, encoder)
-            assert next(worker.rounds()) == Round(encoded=15, failed=0, left=5)
-        assert drain(connection, articles).encoded == 5
-
-
 def test_rows_that_stay_held_are_not_encoded_again_and_again(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
@@ -193,19 +180,6 @@ def test_an_unexpected_error_is_retried_later_before_the_row_is_parked(
         found = status(connection, articles)
         assert (found.failed, found.parked) == ((20, 0) if attempt < 5 else (0, 20))
         connection.execute("UPDATE gte.failure SET retry_at = now() WHERE retry_at IS NOT NULL")
-
-
-def test_a_broken_model_blames_no_row(
-    connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    def gone(_texts: list[str]) -> None:
-        raise ModelError("the files are gone")
-
-    with pytest.raises(ModelError):
-        list(Worker(connection, articles, Interrupted(encoder, gone)).rounds())
-    assert connection.execute("SELECT FROM gte.failure").fetchall() == []
-    assert status(connection, articles).pending == 20
-    assert drain(connection, articles).encoded == 20, "the rows were still leased"
 
 
 def test_vectors_of_the_wrong_model_are_never_written(

@@ -196,15 +196,24 @@ def test_one_embedding_s_trouble_is_nobody_else_s(
     assert gone.declaration.table == "gone"
 
 
-def test_a_lack_of_memory_is_an_error_for_people_and_no_row_s_fault(
-    connection: Connection, articles: Registered, encoder: Encoder
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModelError("the files are gone"), "the files are gone"),
+        (MemoryError("Unable to allocate 9 GiB"), "more memory than there is .*9 GiB"),
+        (RuntimeError("the session is broken"), "no text at all .*the session is broken"),
+    ],
+)
+def test_an_encoder_that_fails_at_every_text_blames_no_row(
+    connection: Connection, articles: Registered, encoder: Encoder, error: Exception, said: str
 ) -> None:
-    def allocate(_texts: list[str]) -> None:
-        raise MemoryError("Unable to allocate 9 GiB")
+    def fail(_texts: list[str]) -> None:
+        raise error
 
-    with pytest.raises(ModelError, match="more memory than there is .*9 GiB"):
-        list(sync_once(connection, articles, team_of(connection, Interrupted(encoder, allocate))))
-    assert status(connection, articles).failed == 0
+    with pytest.raises(ModelError, match=said):
+        list(sync_once(connection, articles, team_of(connection, Interrupted(encoder, fail))))
+    found = status(connection, articles)
+    assert (found.failed, found.pending) == (0, 20)
     assert drain(connection, articles).encoded == 20, "the rows were still leased"
 
 
@@ -231,17 +240,6 @@ def test_one_text_that_needs_more_memory_than_there_is_holds_up_no_other(
         assert pause == min(10 * 2 ** (attempts - 1), 80)
         connection.execute("UPDATE gte.failure SET retry_at = now()")
         list(sync_once(connection, articles, team))
-
-
-def test_an_encoder_that_fails_at_every_text_blames_no_row(
-    connection: Connection, articles: Registered, encoder: Encoder
-) -> None:
-    def fail(_texts: list[str]) -> None:
-        raise RuntimeError("the session is broken")
-
-    with pytest.raises(ModelError, match="no text at all .*the session is broken"):
-        list(sync_once(connection, articles, team_of(connection, Interrupted(encoder, fail))))
-    assert status(connection, articles).failed == 0
 
 
 def test_an_embedding_that_is_removed_meanwhile_is_no_trouble(
