@@ -10,7 +10,7 @@ from psycopg import sql
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.print_sql import print_statements
 from gte_pg.database import engine
-from gte_pg.install import prepare_database
+from gte_pg.install import refresh_database
 
 # Statements that only ask are not printed; these do something.
 _ASKING = ("SELECT", "SAVEPOINT", "RELEASE")
@@ -44,7 +44,7 @@ def init(print_sql: bool, dsn: str) -> None:
 
         if print_sql:
             sa.event.listen(connection, "before_cursor_execute", remember)
-        prepare_database(connection)
+        refresh_database(connection)
         if print_sql:
             connection.rollback()
             print_statements(statements)

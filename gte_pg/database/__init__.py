@@ -26,7 +26,7 @@ from gte_pg.database.registry import (
     register,
     registered_as,
 )
-from gte_pg.database.schema import ensure_schema
+from gte_pg.database.schema import ensure_schema, has_schema, mark_schema, shipped_schema
 from gte_pg.database.source_text import check_source_text
 from gte_pg.database.statements import ask, fill, plain_connection, postgres_version, run
 from gte_pg.database.table import Table, find_table, in_current_schema
@@ -51,6 +51,7 @@ __all__ = [
     "fill",
     "find_table",
     "forget",
+    "has_schema",
     "in_current_schema",
     "is_pooled",
     "is_still_declared",
@@ -59,11 +60,13 @@ __all__ = [
     "load",
     "load_all",
     "lock_unchanged",
+    "mark_schema",
     "plain_connection",
     "postgres_version",
     "register",
     "registered_as",
     "run",
+    "shipped_schema",
     "start_embedded",
     "vector_path",
 ]

@@ -1,5 +1,5 @@
 -- The functions of the gte schema that any SQL client calls. `gte-pg init` replaces them as they
--- stand here; nothing is built on their text (unlike gte.sparse_keys, see the migrations).
+-- stand here; nothing is built on their text (unlike that of gte.sparse_keys).
 
 -- A sparse vector as rows: token (canonical id, from 0) and its weight.
 CREATE OR REPLACE FUNCTION gte.sparse_entries(weights sparsevec)

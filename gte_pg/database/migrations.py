@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
-from pathlib import Path
 
 from alembic import command, context, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+
+from gte_pg.database.schema import migrations_directory
 
 
 def is_current(connection: Connection) -> bool:
@@ -38,11 +38,5 @@ def _outer_migration() -> Iterator[None]:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_directory()))
+    config.set_main_option("script_location", str(migrations_directory()))
     return config
-
-
-def _directory() -> Path:
-    """Return the migrations: inside the installed package, beside it in a source checkout."""
-    packaged = Path(str(resources.files("gte_pg").joinpath("migrations")))
-    return packaged if packaged.is_dir() else packaged.parent.parent / "migrations"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 from psycopg import sql
 from psycopg.pq import TransactionStatus
@@ -15,6 +16,15 @@ from gte_pg.errors import DatabaseError
 # One documented key for every advisory lock on the schema: the ASCII codes of "gte-pg".
 _SCHEMA_LOCK = int.from_bytes(b"gte-pg")
 
+_PATH = text("SELECT current_setting('search_path')")
+
+# What needs pgvector's types goes when that is dropped, with the schema in which it lies perhaps.
+_HAS_MARK = text("""
+SELECT coalesce(obj_description(to_regnamespace('gte')::oid, 'pg_namespace') = :mark, false)
+       AND EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')
+       AND to_regproc('gte.sparse_keys') IS NOT NULL
+""")
+
 _OWNER = text("""
 SELECT pg_get_userbyid(nspowner) AS owner, pg_has_role(nspowner, 'USAGE') AS is_ours
 FROM pg_namespace WHERE nspname = 'gte'
@@ -26,6 +36,18 @@ DELETE FROM gte.embedding AS e
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = e.relation)""")
 
 
+def has_schema(connection: Connection, mark: str) -> bool:
+    """Whether the `gte` schema is there, whole, and has this mark. Raises DatabaseError.
+
+    Puts pgvector's schema on the transaction's search path where it lies outside.
+    """
+    _check_connection(connection)
+    if not connection.execute(_HAS_MARK, {"mark": _comment(mark)}).scalar_one():
+        return False
+    _find_vector_types(connection, ensure_pgvector(connection))
+    return True
+
+
 def ensure_schema(connection: Connection) -> None:
     """Create or upgrade the `gte` schema in the caller's transaction; harmless when it is current.
 
@@ -33,26 +55,48 @@ def ensure_schema(connection: Connection) -> None:
     it lies outside. A schema that is current may be another role's. Other callers wait until this
     transaction ends. Raises DatabaseError.
     """
-    if connection.execute(text("SHOW server_encoding")).scalar_one() == "SQL_ASCII":
-        raise DatabaseError(
-            "this database's encoding is SQL_ASCII: Postgres does not know what characters its texts are "
-            "made of, so nobody can encode them. Move them into a database with ENCODING 'UTF8'"
-        )
+    _check_connection(connection)
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+    vector = ensure_pgvector(connection)
+    if not _is_anothers(connection):
+        path = connection.execute(_PATH).scalar_one()
+        _make(connection, vector)
+        _set_path(connection, path)
+    _find_vector_types(connection, vector)
+
+
+def mark_schema(connection: Connection, mark: str) -> None:
+    """Put a mark on the schema, for `has_schema`; whoever does not own it leaves it as it is."""
+    if not _is_anothers(connection):
+        comment = sql.SQL("COMMENT ON SCHEMA gte IS {}").format(sql.Literal(_comment(mark)))
+        run(connection, comment)
+
+
+def _comment(mark: str) -> str:
+    return f"gte-pg's own; as gte-pg {mark} makes it"
+
+
+def _check_connection(connection: Connection) -> None:
+    """Raise DatabaseError if the schema cannot be made on this connection."""
     # Asked of the driver, after a first statement: SQLAlchemy and Alembic each have a way to AUTOCOMMIT.
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
     if plain_connection(connection).info.transaction_status == TransactionStatus.IDLE:
         raise DatabaseError(
             "this connection commits each statement for itself (AUTOCOMMIT), and gte-pg's schema is made "
             "in one transaction: use a connection that has one, such as those of "
             'engine.execution_options(isolation_level="READ COMMITTED")'
         )
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
-    vector = ensure_pgvector(connection)
-    path = connection.execute(text("SELECT current_setting('search_path')")).scalar_one()
-    if not _is_anothers(connection):
-        _make(connection, vector)
-        _set_path(connection, path)
+    if encoding == "SQL_ASCII":
+        raise DatabaseError(
+            "this database's encoding is SQL_ASCII: Postgres does not know what characters its texts are "
+            "made of, so nobody can encode them. Move them into a database with ENCODING 'UTF8'"
+        )
+
+
+def _find_vector_types(connection: Connection, vector: PgVector) -> None:
     visible = connection.execute(text("SELECT current_schemas(true)")).scalar_one()
     if vector.schema not in visible:
+        path = connection.execute(_PATH).scalar_one()
         own = sql.Identifier(vector.schema).as_string()
         _set_path(connection, ", ".join(filter(None, (path, own))))
 
@@ -85,15 +129,31 @@ def _make(connection: Connection, vector: PgVector) -> None:
     _set_path(connection, pinned.as_string())
     upgrade(connection)
     run(connection, _FORGET_DROPPED_TABLES)
-    functions = (
-        resources.files("gte_pg").joinpath("database/functions.sql").read_text(encoding="utf-8")
-    )
-    run(connection, sql.SQL(functions))
+    if connection.execute(text("SELECT to_regproc('gte.sparse_keys') IS NULL")).scalar_one():
+        run(connection, sql.SQL(_read("sparse_keys.sql")))
+    run(connection, sql.SQL(_read("functions.sql")))
     for name in ("search", "similar"):
         pin = sql.SQL("ALTER FUNCTION gte.{} SET search_path = {}")
         run(connection, pin.format(sql.Identifier(name), pinned))
     run(connection, sql.SQL("GRANT USAGE ON SCHEMA gte TO PUBLIC"))
     run(connection, sql.SQL("GRANT SELECT ON gte.embedding, gte.visible_key_frequency TO PUBLIC"))
+
+
+def shipped_schema() -> str:
+    """Return all that the schema is made of, as one text."""
+    revisions = sorted(migrations_directory().glob("versions/*.py"))
+    texts = [revision.read_text(encoding="utf-8") for revision in revisions]
+    return "".join([*texts, _read("sparse_keys.sql"), _read("functions.sql")])
+
+
+def migrations_directory() -> Path:
+    """Return where the migrations are: in the installed package, beside it in a source checkout."""
+    packaged = Path(str(resources.files("gte_pg").joinpath("migrations")))
+    return packaged if packaged.is_dir() else packaged.parent.parent / "migrations"
+
+
+def _read(name: str) -> str:
+    return resources.files("gte_pg.database").joinpath(name).read_text(encoding="utf-8")
 
 
 def _set_path(connection: Connection, path: str) -> None:

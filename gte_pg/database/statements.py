@@ -11,6 +11,7 @@ from sqlalchemy import Connection, CursorResult
 from sqlalchemy.exc import DBAPIError
 
 from gte_pg.database.connect import Connection as PlainConnection
+from gte_pg.errors import DatabaseError
 
 
 def ask(connection: Connection, statement: sql.Composable) -> CursorResult[Any]:
@@ -58,7 +59,16 @@ class _Plain:
 
 
 def plain_connection(connection: Connection) -> PlainConnection:
-    """Return SQLAlchemy's connection in the form of psycopg's: strings may have parameters, no others."""
+    """Return SQLAlchemy's connection in the form of psycopg's: strings may have parameters, no others.
+
+    Raises DatabaseError for a driver that is too unlike psycopg: asyncpg.
+    """
+    if not hasattr(connection.connection.driver_connection, "info"):
+        raise DatabaseError(
+            "gte-pg adds and drops embeddings through psycopg, and this connection is "
+            f"{connection.dialect.driver}'s: run create_all, drop_all and migrations on "
+            "postgresql+psycopg://…; the application may go on as it is"
+        )
     return cast("PlainConnection", _Plain(connection))
 
 

@@ -15,7 +15,7 @@ from gte_pg.install.install import (
     detach_statements,
     remove_statements,
 )
-from gte_pg.install.prepare import prepare_database
+from gte_pg.install.prepare import prepare_database, refresh_database
 from gte_pg.install.standbys import (
     altered_along,
     next_name,
@@ -42,6 +42,7 @@ __all__ = [
     "not_kept",
     "prepare_database",
     "previous_name",
+    "refresh_database",
     "remove_statements",
     "standbys_of",
     "under_name",

@@ -219,7 +219,6 @@ class Embedding(SchemaItem):
         if not sa.inspect(connection).has_table("embedding", schema="gte"):
             # No table of this database has an embedding.
             return
-        prepare_database(connection)
         declaration = self._found_by(connection, target)
         standing_by = standbys_of(plain_connection(connection), declaration)
         for one in (declaration, *(one.declaration for one in standing_by)):

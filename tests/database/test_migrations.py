@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from gte_pg.database import Connection, connect, engine, load
-from gte_pg.database.migrations import _directory
+from gte_pg.database.schema import migrations_directory
 from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
@@ -18,7 +18,7 @@ from gte_pg.sync import count_broken, missing_triggers
 from tests.tables import ARTICLES, add_embedding, drain
 
 CONFIG = Config()
-CONFIG.set_main_option("script_location", str(_directory()))
+CONFIG.set_main_option("script_location", str(migrations_directory()))
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(CONFIG).walk_revisions()]
 

@@ -11,6 +11,7 @@ from gte_pg.database import Connection, connect, engine, ensure_schema, find_tab
 from gte_pg.database.extension import ensure_pgvector
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
+from gte_pg.install import prepare_database
 from gte_pg.search import encode_query, search
 from tests.tables import ARTICLES, add_embedding, broken_rows, drain
 
@@ -71,6 +72,38 @@ def test_without_a_public_schema_pgvector_goes_where_new_objects_go(empty_dsn: s
     with engine(make_conninfo(empty_dsn, options="-c search_path=app")).begin() as transaction:
         ensure_schema(transaction)
         assert ensure_pgvector(transaction).schema == "app"
+
+
+def test_pgvector_that_was_dropped_with_its_schema_comes_back(empty_dsn: str, model: str) -> None:
+    for _ in range(2):
+        with connect(empty_dsn) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            connection.execute(ARTICLES)
+            connection.execute("INSERT INTO articles VALUES (1, 'cat')")
+        with engine(empty_dsn).begin() as transaction:
+            prepare_database(transaction)
+        with connect(empty_dsn) as connection:
+            registered = add_embedding(empty_dsn, connection, "articles", ("title",), model)
+            assert drain(connection, registered).encoded == 1
+
+
+def test_who_finds_the_schema_as_it_should_be_changes_nothing_and_waits_for_nobody(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute(ARTICLES)
+    add_embedding(dsn, connection, "articles", ("title",), model)
+    stored = "SELECT xmin::text FROM gte.embedding"
+    made = engine(dsn)
+    with made.begin() as transaction:
+        prepare_database(transaction)
+    before = connection.execute(stored).fetchall()
+    with made.connect() as one, made.connect() as other:
+        for transaction in (one, other):
+            transaction.execute(text("SET LOCAL lock_timeout = '5s'"))
+            prepare_database(transaction)
+        one.commit()
+        other.commit()
+    assert connection.execute(stored).fetchall() == before
 
 
 def test_a_connection_that_has_no_transaction_makes_nothing(empty_dsn: str) -> None:

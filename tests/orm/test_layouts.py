@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from gte_pg.database import connect, engine, load
+from gte_pg.database import connect, engine, load, load_all
 from gte_pg.errors import DatabaseError, DeclarationError
 from gte_pg.orm import Embedding, Searchable
 from gte_pg.sync import count_broken
@@ -80,6 +80,12 @@ def test_a_companion_is_made_searched_and_dropped_with_its_table(
             "(SELECT count(*) FROM pg_proc WHERE proname LIKE '%_capture')"
         ).fetchone()
         assert left == (0, 0, 0)
+
+
+def test_tables_are_dropped_in_autocommit_too(database: sa.Engine, empty_dsn: str) -> None:
+    Base.metadata.drop_all(database.execution_options(isolation_level="AUTOCOMMIT"))
+    with connect(empty_dsn) as connection:
+        assert load_all(connection) == []
 
 
 def test_a_companion_of_another_is_not_taken(database: sa.Engine) -> None:
