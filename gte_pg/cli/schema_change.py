@@ -20,7 +20,7 @@ from gte_pg.database import (
     vector_path,
 )
 from gte_pg.errors import DatabaseError
-from gte_pg.sync.giving_way import GIVE_WAY
+from gte_pg.sync.giving_way import give_way
 
 _TRIES = 20
 _PAUSE_SECONDS = 0.3
@@ -44,10 +44,10 @@ def change_schema(
             path = _find_vector_types(connection)
             print_statements([*path, *statements(connection)])
         return
-    for _ in range(_TRIES):
+    for tries in range(_TRIES):
         try:
             with engine(dsn).begin() as transaction:
-                run(transaction, GIVE_WAY)
+                run(transaction, give_way(tries))
                 path = _find_vector_types(transaction)
                 lock_unchanged(plain_connection(transaction), present)
                 for statement in [*path, *statements(transaction)]:
@@ -59,8 +59,8 @@ def change_schema(
         else:
             return
     raise DatabaseError(
-        f"the table {table} is in use all the while: a transaction holds a lock on it. Find it in "
-        "pg_stat_activity (the oldest xact_start), let it end, and try again"
+        f"the table {table} is in use all the while: a transaction, or a VACUUM, holds a lock on it. Find "
+        "it in pg_stat_activity (the oldest xact_start), let it end, and try again"
     )
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +96,7 @@ def dense_recall(
     ef_search: int = 200,
 ) -> Recall:
     """Return the recall@k of the dense index alone: what share of the k nearest rows it brings."""
-    exact = [_nearest(connection, declaration, asked, k, None)[0] for asked in questions]
-    return _dense_recall(connection, declaration, questions, exact, k, ef_search)
+    return dense_recalls(connection, declaration, questions, k=k, widths=[ef_search])[ef_search]
 
 
 def dense_recalls(
@@ -105,14 +105,19 @@ def dense_recalls(
     questions: Sequence[Question],
     *,
     k: int = 10,
-    widths: Iterable[int] = EF_SEARCH,
+    widths: Sequence[int] = EF_SEARCH,
 ) -> dict[int, Recall]:
     """Return the same at several values of hnsw.ef_search."""
-    exact = [_nearest(connection, declaration, asked, k, None)[0] for asked in questions]
-    return {
-        width: _dense_recall(connection, declaration, questions, exact, k, width)
-        for width in widths
-    }
+    shares: dict[int, list[float]] = {width: [] for width in widths}
+    times: dict[int, list[float]] = {width: [] for width in widths}
+    for asked in questions:
+        with _one_snapshot(connection):
+            truth, _ = _nearest(connection, declaration, asked, k, None)
+            for width in widths:
+                found, spent = _nearest(connection, declaration, asked, k, width)
+                shares[width].append(_share(truth, found))
+                times[width].append(spent)
+    return {width: _recall(k, shares[width], times[width]) for width in widths}
 
 
 def measure(
@@ -132,18 +137,18 @@ def measure(
     for asked in questions:
         limit = k if asked.row is None else k + 1
         answers, spent = [], []
-        for exact in (True, False):
-            with connection.transaction():
-                connection.execute(
-                    "SELECT set_config('gte.candidates', %s, true)", (str(candidates or ""),)
-                )
+        with _one_snapshot(connection):
+            connection.execute(
+                "SELECT set_config('gte.candidates', %s, true)", (str(candidates or ""),)
+            )
+            for exact in (True, False):
                 started = time.perf_counter()
                 hits = search(
                     connection, registered, asked.query, limit=limit, weights=weights, exact=exact
                 )
                 spent.append(1000 * (time.perf_counter() - started))
-            complete += not exact and all(hit.complete for hit in hits)
-            answers.append({_text(hit.key): hit.score for hit in hits})
+                complete += not exact and all(hit.complete for hit in hits)
+                answers.append({_text(hit.key): hit.score for hit in hits})
         shares.append(_share(*(_without(answer, asked, k) for answer in answers)))
         exact_times.append(spent[0])
         times.append(spent[1])
@@ -154,20 +159,12 @@ def measure(
     )
 
 
-def _dense_recall(
-    connection: Connection,
-    declaration: Declaration,
-    questions: Sequence[Question],
-    exact: Sequence[dict[str, float]],
-    k: int,
-    ef_search: int,
-) -> Recall:
-    shares, times = [], []
-    for asked, truth in zip(questions, exact, strict=True):
-        found, spent = _nearest(connection, declaration, asked, k, ef_search)
-        shares.append(_share(truth, found))
-        times.append(spent)
-    return _recall(k, shares, times)
+@contextmanager
+def _one_snapshot(connection: Connection) -> Iterator[None]:
+    """Ask the index of the same rows as the scan: what is written in between is neither's to find."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
 
 
 def _nearest(

@@ -154,7 +154,7 @@ def forget_stale_failures(connection: Connection, registered: Registered) -> Non
     embedding = sql.Literal(registered.id)
     try:
         # There may be many.
-        with looking_up(connection, registered.declaration, statement_timeout="0"):
+        with looking_up(connection, registered.declaration):
             connection.execute(_about(registered, _FORGET_STALE, embedding=embedding))
     except psycopg.DataError:
         # A key that cannot be read is of a primary key that the table had before.

@@ -157,7 +157,7 @@ def update_statistics(connection: Connection, declaration: Declaration) -> None:
     """
     # A transaction keeps all partitions locked to its end, but a pooler lets nothing be set without one.
     limits = (
-        impatient(connection, statement_timeout="0")
+        impatient(connection)
         if is_pooled(connection)
         else unhurried(connection, lock_timeout=PATIENCE)
     )

@@ -54,7 +54,7 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
         return
     try:
         # A limit on statements is meant for an application's.
-        with impatient(connection, statement_timeout="0"):
+        with impatient(connection):
             _refresh(connection, registered)
     except psycopg.errors.LockNotAvailable:
         written = registered.declaration.written

@@ -18,8 +18,14 @@ PATIENCE = "1s"
 
 # Rows that a policy hides would look as if they were done: an error instead. A crash of the server that
 # takes the last moment's commits with it leaves rows pending, which is nothing lost: no commit waits for
-# the disk.
-_ALWAYS = {"row_security": "off", "synchronous_commit": "off", "lock_timeout": PATIENCE}
+# the disk. Rows are written many at a time, with the triggers of the application: how long a statement may
+# take is settled by how many they are, and not by a limit that is meant for requests.
+_ALWAYS = {
+    "row_security": "off",
+    "synchronous_commit": "off",
+    "lock_timeout": PATIENCE,
+    "statement_timeout": "0",
+}
 
 # Without statistics the planner would rather read the whole table than look rows up by key, and compile
 # that plan too.
@@ -43,7 +49,8 @@ WRITE_KEYS = {
 # … or sort all that is pending instead of walking the partial index.
 _WALK_INDEX = _LOOK_UP_BY_KEY | WRITE_KEYS | {"enable_bitmapscan": "off", "enable_sort": "off"}
 
-_LOCK = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
+# LOCK TABLE would take rights on the whole table, where a worker may have them on columns.
+_LOCK = sql.SQL("SELECT FROM {} LIMIT 0")
 
 _SET = """
 SELECT set_config(name, setting, true)
@@ -79,13 +86,14 @@ def lock_in_order(connection: Connection, declaration: Declaration) -> None:
 
 def lock_to_read(connection: Connection, *tables: sql.Identifier) -> None:
     """Lock tables, one after the other, as any SELECT does."""
-    connection.execute(_LOCK.format(sql.SQL(", ").join(tables)))
+    for table in tables:
+        connection.execute(_LOCK.format(table))
 
 
 @contextmanager
-def impatient(connection: Connection, **settings: str) -> Iterator[None]:
+def impatient(connection: Connection) -> Iterator[None]:
     """Open a transaction for anything else: for locks it waits as briefly as the others."""
-    with _transaction(connection, _ALWAYS | settings):
+    with _transaction(connection, _ALWAYS):
         yield
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from gte_pg.cli import main
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, connect
 from gte_pg.errors import QueryError
 from gte_pg.search.recall import dense_recall, measure, sample_questions
 from tests.search.articles import fill
@@ -37,6 +39,26 @@ def test_a_wider_search_of_the_index_recalls_more(
     assert wide.recall >= 0.99
     assert (wide.queries, wide.k) == (30, 10)
     assert 0 < wide.p50 <= wide.p95
+
+
+def test_rows_that_are_written_meanwhile_are_not_missed(
+    dsn: str, connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = sys.modules["gte_pg.search.recall"]._nearest
+    with connect(dsn) as application:
+
+        def written(*arguments: Any) -> tuple[dict[str, float], float]:
+            found: tuple[dict[str, float], float] = original(*arguments)
+            application.execute(
+                "UPDATE articles SET title = title || '.' WHERE id::text = ANY (%s)",
+                (list(found[0]),),
+            )
+            return found
+
+        questions = sample_questions(connection, articles.declaration, 10)
+        monkeypatch.setattr("gte_pg.search.recall._nearest", written)
+        found = dense_recall(connection, articles.declaration, questions, ef_search=1_000)
+    assert found.recall >= 0.99
 
 
 def test_the_default_path_is_measured_beside_the_exact_one(

@@ -12,7 +12,6 @@ from psycopg import sql
 from gte_pg.database import Connection, Registered
 from gte_pg.declaration import key_text
 from gte_pg.sync import count_broken
-from gte_pg.sync.settings import lock_to_read
 from tests.stress.texts import TOLERANCE
 
 # `r` is the application's row, `d` the row with the vector (the same one in the layout "columns"), `k`
@@ -75,7 +74,8 @@ def take_sample(connection: Connection, registered: Registered) -> Sample:
     declaration = registered.declaration
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        lock_to_read(connection, declaration.relation, declaration.vectors)
+        for table in (declaration.relation, declaration.vectors):
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(table))
         rows = connection.execute(_statement(registered)).fetchall()
         counted = count_broken(connection, registered)
     name = f"{declaration.written}.{declaration.name}"

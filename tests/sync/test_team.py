@@ -134,6 +134,21 @@ def test_a_limit_on_idle_sessions_does_not_end_a_worker_that_encodes(
     assert (last.encoded, last.left) == (20, 0)
 
 
+def test_a_limit_on_statements_does_not_end_a_write_with_slow_triggers(
+    connection: Connection, articles: Registered
+) -> None:
+    connection.execute("""
+        CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_sleep(0.03); RETURN NULL; END'
+    """)
+    audit = sql.SQL("CREATE TRIGGER a AFTER UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION audit()")
+    connection.execute(audit.format(articles.declaration.vectors))
+    limit = sql.SQL("ALTER DATABASE {} SET statement_timeout = '300ms'")
+    connection.execute(limit.format(sql.Identifier(connection.info.dbname)))
+    *_, last = sync_once(connection, articles, team_of(connection))
+    assert (last.encoded, last.left) == (20, 0)
+
+
 def test_nothing_is_left_in_a_worker_s_session(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
