@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import (
@@ -146,6 +147,26 @@ def test_a_limit_on_statements_does_not_end_a_write_with_slow_triggers(
     limit = sql.SQL("ALTER DATABASE {} SET statement_timeout = '300ms'")
     connection.execute(limit.format(sql.Identifier(connection.info.dbname)))
     *_, last = sync_once(connection, articles, team_of(connection))
+    assert (last.encoded, last.left) == (20, 0)
+
+
+@pytest.mark.parametrize("articles", ["columns"], indirect=True)
+def test_rights_on_the_columns_that_it_uses_are_enough_for_a_worker(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    written = ", ".join(articles.declaration.columns)
+    connection.execute(
+        f"""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_columns;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        GRANT SELECT (id, title, body, {written}), UPDATE ({written}) ON articles TO gte_pg_test_columns;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA gte TO gte_pg_test_columns;
+    """.encode()
+    )
+    limited = make_conninfo(dsn, options="-c role=gte_pg_test_columns")
+    with connect(limited) as own:
+        *_, last = sync_once(own, articles, Team(limited, threading.Event()))
     assert (last.encoded, last.left) == (20, 0)
 
 
