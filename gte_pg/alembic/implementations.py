@@ -171,6 +171,10 @@ def switch_embedding(operations: Operations, operation: SwitchEmbeddingOp) -> No
     wanted = in_current_schema(connection, operation.wanted)
     present = _locked(operations, wanted)[0].declaration
     if _vectors(present) == _vectors(wanted):
+        # The command leaves all else as it is, which this revision may change too.
+        same = replace(present, key=wanted.key, companion=wanted.companion, model=wanted.model)
+        if same != wanted:
+            alter_embedding(operations, AlterEmbeddingOp(wanted, wanted))
         return
     dense = sql.Identifier(present.dense_column)
     if ask(connection, _HAS_VECTORS.format(present.vectors, dense)).scalar_one():
