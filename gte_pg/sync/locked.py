@@ -26,10 +26,12 @@ def telling_of_locks(registered: Registered) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
+        # A trigger of the application may wait for quite another table.
+        context = (error.diag.context or "").splitlines()
         raise TableLocked(
             f"the table {registered.declaration.written} is locked by another transaction (ALTER TABLE, "
             "VACUUM FULL, or one that was forgotten: see the oldest xact_start in pg_stat_activity): "
-            "nothing is done with it until that ends"
+            "nothing is done with it until that ends" + "".join(f"; {line}" for line in context[:2])
         ) from error
 
 

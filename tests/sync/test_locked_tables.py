@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load_all
@@ -93,6 +94,31 @@ def test_a_sync_says_so_in_the_end_and_does_the_others(
     assert done.exit_code == 1
     assert "public.articles is locked by another transaction" in done.output
     assert status(connection, notes).encoded == 1
+
+
+def test_what_a_trigger_of_the_application_waits_for_is_told(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("gte_pg.sync.team._RETRY_SECONDS", (0.1,))
+    monkeypatch.setattr("gte_pg.sync.team._MOST_LOST", 1)
+    connection.execute("""
+        CREATE TABLE counters AS SELECT 0 AS written;
+        CREATE FUNCTION count_up() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN UPDATE counters SET written = written + 1; RETURN NULL; END'
+    """)
+    trigger = sql.SQL(
+        "CREATE TRIGGER c AFTER UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION count_up()"
+    )
+    connection.execute(trigger.format(articles.declaration.vectors))
+    with connect(dsn) as application, application.transaction():
+        application.execute("UPDATE counters SET written = 1")
+        done = CliRunner().invoke(main, ["sync", "--table", "articles", "--dsn", dsn])
+    assert done.exit_code == 1
+    assert 'relation "counters"' in caplog.text
 
 
 def test_a_sync_that_waits_for_it_can_be_stopped(
