@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from gte_pg.database import Connection, load
 from gte_pg.declaration import Layout
 from tests.alembic.application import (
+    OTHER,
     Application,
     articles,
     embedding,
@@ -36,6 +37,20 @@ def test_a_source_column_changes_its_type(
     application.downgrade()
     assert is_sound(reader)
     assert reader.execute(count).fetchone() == (2,)
+
+
+def test_a_source_column_changes_its_type_and_the_embedding_its_model(
+    application: Application, reader: Connection
+) -> None:
+    migrate(application, articles(embedding("title"), text=sa.String(40)))
+    fill(reader)
+    encode(reader)
+    written = migrate(application, articles(embedding("title", model=OTHER), text=sa.Text))
+    upgrade = written[: written.index("def downgrade")]
+    steps = ("remove_embedding", "alter_column", "add_embedding")
+    assert sorted(steps, key=upgrade.index) == list(steps)
+    encode(reader)
+    assert is_sound(reader)
 
 
 def test_a_source_column_that_was_renamed_keeps_its_vectors(
