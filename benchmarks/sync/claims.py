@@ -102,7 +102,7 @@ def batches(dsn: str, registered: Registered) -> list[Cost]:
             if batch is None:
                 return costs
             times.append(cpu_seconds(connection))
-            texts, _ = table.read(batch.keys)
+            texts = table.read(batch.keys).texts
             times.append(cpu_seconds(connection))
             table.write(texts, encoder.encode([text.text for text in texts]))
             times.append(cpu_seconds(connection))
