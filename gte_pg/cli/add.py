@@ -58,7 +58,7 @@ from gte_pg.sync.indexes import build_index, is_partitioned
     "--index-dimensions",
     type=int,
     help="Let the dense index hold so many leading dimensions, for models that are trained for it: it is "
-    "smaller and faster, and rows are still scored by whole vectors. Default: all.",
+    "smaller, not faster, and rows are still scored by whole vectors. Default: all.",
 )
 @precision_option
 @click.option(

@@ -11,5 +11,5 @@ precision_option = click.option(
     type=click.Choice(["float32", "int8"]),
     default="float32",
     show_default=True,
-    help="int8 is several times faster; its vectors do not mix with those of float32.",
+    help="int8 is about twice as fast; its vectors do not mix with those of float32.",
 )

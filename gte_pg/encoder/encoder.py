@@ -83,7 +83,7 @@ class Encoder:
     ) -> Self:
         """Load a known model or one in a directory. Blocks: fetching and building happen once.
 
-        `precision` is float32, which is exact, or int8, which is several times faster and gives
+        `precision` is float32, which is exact, or int8, which is about twice as fast and gives
         vectors of another generation. `threads` is how many batches run at once, by default one per
         processor that this process may use. `providers` are onnxruntime's, for a build of it that
         has more than the processor. Raises ModelError, and ModelNotFound where there are no files.

@@ -15,7 +15,7 @@ from gte_pg.errors import ModelNotFound
 __all__ = ["CATALOGUE", "KnownModel", "Pooling", "Precision", "find", "unknown"]
 
 Pooling = Literal["cls", "mean"]
-# float32 is exact; int8 is several times faster, and its vectors are another generation.
+# float32 is exact; int8 is about twice as fast, and its vectors are another generation.
 Precision = Literal["float32", "int8"]
 
 ENGLISH_QUERY = "Represent this sentence for searching relevant passages: "
