@@ -18,10 +18,10 @@ def wait_until_synced(connection: Connection, table: str, *, timeout: float = 60
     """Wait until every row of `table` that is pending now has its vector, in all its embeddings.
 
     Then what the caller has committed before is searchable: a worker (`gte-pg sync --watch`) must be
-    running somewhere. Blocks for at most `timeout` seconds and returns False if that did not come
-    about, as where a row is parked (see `gte-pg status`). It asks by short statements and keeps no
-    transaction open, unless `connection` is in one; raises DatabaseError if that one is REPEATABLE READ or
-    SERIALIZABLE, which sees nothing of what the workers commit.
+    running somewhere. Blocks for at most `timeout` seconds, a minute if nothing is said, and returns
+    False if that did not come about, as where a row is parked (see `gte-pg status`). It asks by short
+    statements and keeps no transaction open, unless `connection` is in one; raises DatabaseError if that
+    one is REPEATABLE READ or SERIALIZABLE, which sees nothing of what the workers commit.
 
     `connection` is psycopg's. SQLAlchemy has one too, in a transaction of its own from then on:
     `session.connection().connection.driver_connection`.
