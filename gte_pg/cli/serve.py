@@ -100,7 +100,7 @@ def serve(
         if error.name not in EXTRA:
             raise
         raise click.ClickException(
-            f"gte-pg serve needs {error.name}: pip install 'gte-pg[serve]'"
+            f"gte-pg serve needs {error.name}: pip install '.[serve]' in a checkout of gte-pg"
         ) from error
     token = _token(token_file)
     if install_sql is not None:

