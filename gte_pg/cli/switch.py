@@ -90,7 +90,8 @@ def switch(
     Adds NAME_next beside it, encodes every row, builds the indexes, measures the recall of the dense
     one, and then lets the two exchange names in one short transaction. Interrupted, the same command
     goes on where it was. The former embedding stays as NAME_previous, kept in step by gte-pg sync:
-    --back exchanges them again, and gte-pg remove TABLE --name NAME_previous gives its space back.
+    --back exchanges them again, the one that was left being NAME_next then, and gte-pg remove TABLE
+    --name NAME_previous gives its space back.
 
     An application that encodes by itself (the ORM's flush, its own queries) must be told of the new
     model in the same moment: until it is, what it encodes by the old one is refused, never mixed.

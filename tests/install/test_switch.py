@@ -89,6 +89,7 @@ def test_there_and_back(
     present = load(connection, "articles", "embedding")
     assert present.declaration == articles.declaration
     assert vectors_are_right(connection, present)
+    assert load(connection, "articles", "embedding_next").declaration.model == plain_model
     # The one that was given up waits under its old name: to go there again takes no encoding.
     assert gte_pg(dsn, "switch", "articles", "--model", plain_model).exit_code == 0
     removed = gte_pg(dsn, "remove", "articles", "--name", "embedding_previous")
