@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -40,12 +39,11 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
     last = Progress("done", 0)
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(f"encoding {title}", total=None, rate="")
         for last in progress:
-            rate = last.encoded / max(time.monotonic() - started, 1e-9)
+            rate = last.encoded / max(last.seconds, 1e-9)
             # Rows that came in meanwhile are encoded too.
             total = max(last.pending, last.encoded + last.failed)
             bar.update(task, total=total, completed=last.encoded + last.failed)
@@ -66,7 +64,6 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
 
 def show_lines(declaration: Declaration, progress: Iterable[Progress]) -> Progress:
     """Print the progress of one embedding, a JSON object a step, and return its last value."""
-    started = time.monotonic()
     last = Progress("done", 0)
     for last in progress:
         line = {
@@ -77,7 +74,7 @@ def show_lines(declaration: Declaration, progress: Iterable[Progress]) -> Progre
             "encoded": last.encoded,
             "failed": last.failed,
             "left": last.left,
-            "seconds": round(time.monotonic() - started, 3),
+            "seconds": round(last.seconds, 3),
         }
         if last.index:
             line["index"] = last.index

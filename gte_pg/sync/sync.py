@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -55,7 +55,11 @@ _LONGEST_PAUSE = 600
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a sync stands. Rows are counted from its start; `pending` is what it found then."""
+    """Where a sync stands. Rows are counted from its start, `begun` by time.monotonic().
+
+    `pending` is what it found then; who watches has not counted them, and says so of those that it has
+    encoded and those that are left.
+    """
 
     stage: Literal["copying keys", "encoding", "indexing", "done"]
     pending: int
@@ -63,6 +67,12 @@ class Progress:
     failed: int = 0
     left: int = 0
     index: str = ""
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self.begun
 
 
 def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
@@ -74,20 +84,21 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     rows are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
     Raises DatabaseError if the table itself is locked for longer than a minute.
     """
-    begun = clock(connection)
+    begun, progress = clock(connection), Progress("copying keys", 0)
     if not is_copied(connection, registered):
-        yield Progress("copying keys", 0)
+        yield progress
         _copy_keys(connection, registered, team)
     if not is_copied(connection, registered):
-        yield Progress("done", 0, left=_ask(team, registered, status).pending)
+        yield replace(progress, stage="done", left=_ask(team, registered, status).pending)
         return
     queue = pending_index(registered.declaration)
     if _ask(team, registered, partial(_lacks, index=queue)):
-        yield Progress("indexing", 0, index=queue.name)
+        yield replace(progress, stage="indexing", index=queue.name)
         _build_queue(team, registered, queue)
     # Before any is recorded: after a change of the primary key all are forgotten.
     _forget_stale(team, registered)
-    progress = Progress("encoding", _ask(team, registered, count_pending))
+    pending = _ask(team, registered, count_pending)
+    progress = replace(progress, stage="encoding", pending=pending)
     yield progress
     if progress.pending:
         for done in team.drain(registered):
@@ -118,7 +129,8 @@ def watch(
     not_before: dict[Registered, float] = {}
     unseen: Counter[Registered] = Counter()  # rows encoded since search was last seen to
     for registered, done in team.watch(_guarded(embeddings)):
-        so_far = counts.get(registered, Progress("encoding", 0))
+        begun = time.monotonic() if done is None else done.begun
+        so_far = counts.get(registered, Progress("encoding", 0, begun=begun))
         if done is not None:
             counts[registered] = replace(
                 so_far, encoded=so_far.encoded + done.encoded, failed=so_far.failed + done.failed
@@ -126,9 +138,9 @@ def watch(
             continue
         counts.pop(registered, None)
         unseen[registered] += so_far.encoded
-        begun = time.monotonic()
+        looked = time.monotonic()
         try:
-            if begun >= not_before.get(registered, 0):
+            if looked >= not_before.get(registered, 0):
                 for name in _prepare_search(team, registered, unseen[registered], patient=False):
                     yield registered, replace(so_far, stage="indexing", index=name)
                 if forgotten.is_due(registered.id):
@@ -142,12 +154,12 @@ def watch(
                 continue
             # An index whose build fails after an hour is not begun again at once.
             now = time.monotonic()
-            pause = min(_TIMES_ITS_COST * (now - begun), _LONGEST_PAUSE)
+            pause = min(_TIMES_ITS_COST * (now - looked), _LONGEST_PAUSE)
             again = now + max(_PAUSE_AFTER_FAILURE, pause)
             not_before[registered] = max(again, not_before.get(registered, 0))
             logger.warning("%s: %s", registered.declaration.written, str(error).strip())
             continue
-        yield registered, replace(so_far, stage="done", left=left)
+        yield registered, replace(so_far, stage="done", pending=so_far.encoded + left, left=left)
 
 
 def _guarded(

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -52,11 +52,15 @@ _PIECE_CHARACTERS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one batch came to, in rows. `left` are still pending: changed meanwhile, or locked."""
+    """What one batch came to, in rows. `left` are still pending: changed meanwhile, or locked.
+
+    `begun` is when it was claimed, by time.monotonic().
+    """
 
     encoded: int
     failed: int
     left: int
+    begun: float = field(default=0, compare=False)
 
 
 class Worker:
@@ -111,11 +115,12 @@ class Worker:
         if self._held >= _LEAST_HELD and time.monotonic() - self._held_since > _HELD_SECONDS:
             self._held = 0
             return None
+        begun = time.monotonic()
         self._batch = batch = self._claims.claim(self._batch_rows if rows is None else rows)
         if batch is None:
             return None
         try:
-            done = self._round(batch)
+            done = replace(self._round(batch), begun=begun)
         except Exception:
             # Nobody died: the rows need not wait for the lease to run out.
             with contextlib.suppress(psycopg.Error):

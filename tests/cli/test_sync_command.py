@@ -123,7 +123,9 @@ def test_who_watches_a_table_without_an_embedding_waits_for_one(
     assert "the table articles has no embedding" in watcher.stderr.readline()
     add_embedding(dsn, connection, "articles", ("title",), model)
     connection.execute("INSERT INTO articles VALUES (1, 'a cat')")
-    assert json.loads(watcher.stdout.readline())["encoded"] == 1
+    line = json.loads(watcher.stdout.readline())
+    assert (line["stage"], line["pending"], line["encoded"], line["left"]) == ("done", 1, 1, 0)
+    assert line["seconds"] > 0
     watcher.send_signal(signal.SIGTERM)
     watcher.communicate(timeout=30)
     assert watcher.returncode == 0
