@@ -77,6 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=200_000, help="how many of the made rows")
     parser.add_argument("--storage", choices=get_args(Storage), default="vector")
     parser.add_argument("--layout", choices=get_args(Layout), default="columns")
+    parser.add_argument("--index-dimensions", type=int, help="of the dense index; default: all")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--own", action="store_true", help="gte-pg and the scan alone")
     return parser.parse_args()
@@ -106,7 +107,9 @@ def database(asked: argparse.Namespace) -> str:
     """Return the DSN of the table's database, made and indexed where it is not there yet."""
     server = start_embedded(asked.work / "pg" / "data")
     count = "" if asked.rows == "debian" or asked.count == 200_000 else f"_{asked.count}"
-    name = f"{asked.rows}{count}_{asked.storage}_{asked.layout}{'_own' if asked.own else ''}"
+    first = "" if asked.index_dimensions is None else f"_{asked.index_dimensions}"
+    own = "_own" if asked.own else ""
+    name = f"{asked.rows}{count}_{asked.storage}_{asked.layout}{first}{own}"
     dsn = make_conninfo(server, dbname=name)
     with psycopg.connect(server, autocommit=True) as connection:
         for setting, value in _SETTINGS.items():
@@ -118,7 +121,12 @@ def database(asked: argparse.Namespace) -> str:
     step = 0.088 if asked.rows == "debian" else 0.25
     rows, _ = read(asked)
     registered, seconds = make_table(
-        dsn, rows, storage=asked.storage, layout=asked.layout, impact_step=step
+        dsn,
+        rows,
+        storage=asked.storage,
+        layout=asked.layout,
+        index_dimensions=asked.index_dimensions,
+        impact_step=step,
     )
     with connect(dsn) as connection:
         for index, method in ({} if asked.own else _THEIR_INDEXES).items():

@@ -36,6 +36,7 @@ def make_table(
     *,
     storage: Storage,
     layout: Layout,
+    index_dimensions: int | None = None,
     impact_step: float,
     name: str = "articles",
 ) -> tuple[Registered, dict[str, float]]:
@@ -56,6 +57,7 @@ def make_table(
             storage=storage,
             impact_step=impact_step,
             companion=(table.schema, f"{name}_embedding") if layout == "companion" else None,
+            index_dimensions=index_dimensions,
         )
         with engine(dsn).begin() as transaction:
             ensure_schema(transaction)
