@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gte_pg.database import libpq_dsn, start_embedded
+from gte_pg.database import embedded_data_directory, libpq_dsn, start_embedded
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,5 +25,11 @@ def dsn_option(command: Command) -> Command:
 def _or_embedded(_context: click.Context, _parameter: click.Parameter, dsn: str | None) -> str:
     if dsn:
         return libpq_dsn(dsn)
-    click.echo("gte-pg: no --dsn and no GTE_PG_DSN: using the embedded Postgres", err=True)
-    return start_embedded()
+    click.echo(
+        "gte-pg: no --dsn and no GTE_PG_DSN: using the embedded Postgres, whose data is in "
+        f"{embedded_data_directory()}",
+        err=True,
+    )
+    dsn = start_embedded()
+    click.echo(f'gte-pg: while this runs, psql and applications reach it at "{dsn}"', err=True)
+    return dsn

@@ -12,7 +12,7 @@ from gte_pg.database.connect import (
     vector_path,
 )
 from gte_pg.database.dsn import libpq_dsn
-from gte_pg.database.embedded import start_embedded
+from gte_pg.database.embedded import embedded_data_directory, start_embedded
 from gte_pg.database.free_names import check_companion_is_free, check_names_are_free
 from gte_pg.database.late_triggers import late_triggers
 from gte_pg.database.present_key import check_key
@@ -46,6 +46,7 @@ __all__ = [
     "connect",
     "connect_pooled",
     "connect_to_stay",
+    "embedded_data_directory",
     "engine",
     "ensure_schema",
     "fill",

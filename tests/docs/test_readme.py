@@ -32,14 +32,15 @@ def shell_lines() -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if "gte-pg " in line]
 
 
+FIRST_TABLE, *PROGRAMS = blocks("python")
+
+
 @pytest.fixture
-def articles_dsn(empty_dsn: str) -> str:
-    with connect(empty_dsn) as connection:
-        connection.execute("CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text)")
-        connection.execute(
-            "INSERT INTO articles VALUES (1, 'Fly to Berlin for less', 'Low fares in winter'), "
-            "(2, 'Cooking with beans', NULL), (3, 'Train timetables', 'From Berlin to Paris')"
-        )
+def articles_dsn(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The database with the README's table, made as a newcomer makes it in the embedded server."""
+    with monkeypatch.context() as patch:
+        patch.setattr("gte_pg.database.start_embedded", lambda: empty_dsn)
+        exec(compile(FIRST_TABLE, "README.md", "exec", dont_inherit=True), {})
     return empty_dsn
 
 
@@ -91,7 +92,7 @@ def test_the_python_works(empty_dsn: str) -> None:
     names: dict[str, object] = {"engine": engine(empty_dsn)}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        for block in blocks("python"):
+        for block in PROGRAMS:
             exec(compile(block, "README.md", "exec", dont_inherit=True), names)
     assert printed.getvalue().splitlines()[0].endswith("The Old Man and the Sea")
     assert isinstance(names["notes"], sa.Table)
