@@ -32,6 +32,20 @@ def test_one_that_cannot_be_read_is_not_quoted_and_ends_the_command(dsn: str, co
         connect(dsn)
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("option", [False, True])
+def test_an_empty_one_is_not_the_embedded_postgres(
+    empty: str, option: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gte_pg.cli.database.start_embedded", pytest.fail)
+    if option:
+        done = gte_pg(empty, "status")
+    else:
+        done = CliRunner().invoke(main, ["status"], env={"GTE_PG_DSN": empty})
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: the connection string is empty: ")
+
+
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgres+asyncpg", "postgresql"])
 def test_sqlalchemy_s_form_is_taken_too(dsn: str, scheme: str) -> None:
     done = gte_pg(f"{scheme}://?{urlencode(conninfo_to_dict(dsn), quote_via=quote)}", "status")
