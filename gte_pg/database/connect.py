@@ -105,7 +105,7 @@ def _open(dsn: str, **options: Any) -> Connection:
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(
-            f"cannot connect to Postgres: {str(error).strip()}. Check --dsn or GTE_PG_DSN"
+            f"cannot connect to Postgres ({str(error).strip()}): check --dsn or GTE_PG_DSN"
         ) from error
     # With a backslash for an escape an expression means another text than it does to the capture, and
     # psycopg doubles those of the bytes that it sends.

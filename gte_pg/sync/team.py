@@ -22,6 +22,7 @@ from gte_pg.errors import DatabaseError, GtePgError, ModelError
 from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index_until, is_missing, may_build_indexes
 from gte_pg.sync.locked import telling_of_locks, while_free
+from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.status import clock, has_pending
 from gte_pg.sync.worker import Round, Worker
 
@@ -117,9 +118,10 @@ class Team:
         self, embeddings: Embeddings, *, forever: bool
     ) -> Iterator[tuple[Registered, Round | None]]:
         reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
-        turn, failed = threading.Lock(), threading.Event()
+        turn, failed, told = threading.Lock(), threading.Event(), OnceAMinute()
         members = [
-            _Member(self, embeddings, forever, turn, failed, reports) for _ in range(self.workers)
+            _Member(self, embeddings, forever, turn, failed, told, reports)
+            for _ in range(self.workers)
         ]
         threads = [
             threading.Thread(target=member.work, name="gte-pg-sync", daemon=True)
@@ -165,10 +167,11 @@ class _Member:
         forever: bool,
         turn: threading.Lock,
         failed: threading.Event,
+        told: OnceAMinute,
         reports: queue.SimpleQueue[_Report],
     ) -> None:
         self._team, self._embeddings, self._forever = team, embeddings, forever
-        self._turn, self._failed, self._reports = turn, failed, reports
+        self._turn, self._failed, self._told, self._reports = turn, failed, told, reports
         # Those on the present connection, or on one that was lost.
         self._workers: dict[Registered, Worker] = {}
         # How often the database went away since it last answered.
@@ -207,7 +210,8 @@ class _Member:
             raise error
         wait = _RETRY_SECONDS[min(self._lost, len(_RETRY_SECONDS) - 1)]
         self._lost += 1
-        logger.warning("%s; again in %s s", str(error).strip(), wait)
+        if self._told.is_due(said := str(error).strip()):
+            logger.warning("%s; again in %s s", said, wait)
         self._team.stop.wait(wait)
 
     def _work_connected(self, connection: Connection) -> None:

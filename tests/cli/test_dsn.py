@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,6 +14,9 @@ from psycopg.conninfo import conninfo_to_dict
 from gte_pg.cli import main
 from gte_pg.database import connect
 from gte_pg.errors import DatabaseError
+from gte_pg.sync import Team, watch
+
+NOBODY = "host=127.0.0.1 port=1 dbname=x"
 
 
 def gte_pg(dsn: str, *arguments: str) -> Any:
@@ -54,7 +59,20 @@ def test_sqlalchemy_s_form_is_taken_too(dsn: str, scheme: str) -> None:
 
 def test_every_command_says_in_one_way_that_nobody_answers() -> None:
     for command in ("init", "status"):
-        done = gte_pg("host=127.0.0.1 port=1 dbname=x", command)
+        done = gte_pg(NOBODY, command)
         assert done.exit_code == 1
-        assert done.output.startswith("Error: cannot connect to Postgres: ")
-        assert "Check --dsn" in done.output
+        assert done.output.startswith("Error: cannot connect to Postgres (")
+        assert "TCP/IP connections?): check --dsn" in done.output
+
+
+def test_of_all_workers_one_says_that_nobody_answers(caplog: pytest.LogCaptureFixture) -> None:
+    stop = threading.Event()
+    watching = watch(Team(NOBODY, stop, workers=3), lambda _: [])
+    with ThreadPoolExecutor() as pool:
+        left = pool.submit(list, watching)
+        # Each worker tries at once, and again after half a second.
+        stop.wait(0.7)
+        stop.set()
+        assert left.result(30) == []
+    (said,) = caplog.messages
+    assert said.endswith("check --dsn or GTE_PG_DSN; again in 0.5 s")
