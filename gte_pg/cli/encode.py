@@ -20,6 +20,7 @@ from gte_pg.search import as_pgvector
 __all__ = ["encode"]
 
 SHOWN_TOKENS = 5
+EXAMPLE = '"hello world", with its double quotes, or {"text": "hello world"}'
 
 
 @click.command()
@@ -53,7 +54,7 @@ def encode(
         encoded = encoder.encode(texts, kind=kind, dimensions=dimensions, max_length=max_length)
         return [show(encoder, encoded, index) for index in range(len(texts))]
 
-    for line in answer_lines(sys.stdin.buffer, _text, answer):
+    for line in answer_lines(sys.stdin.buffer, _text, answer, example=EXAMPLE):
         click.echo(line)
 
 

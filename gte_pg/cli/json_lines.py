@@ -25,8 +25,11 @@ def answer_lines(
     stream: BinaryIO,
     parse: Callable[[object], Value],
     answer: Callable[[Sequence[Value]], Sequence[Answer]],
+    *,
+    example: str,
 ) -> Iterator[Answer]:
-    """Yield the answer to each line. `parse` raises ValueError for a value that will not do.
+    """Yield the answer to each line. `parse` raises ValueError for a value that will not do; `example` is
+    a line that does.
 
     `answer` gets up to 64 values at once; the index of an EncodingError becomes a line's number.
     Raises ClickException.
@@ -45,7 +48,8 @@ def answer_lines(
             first, size, values = number + 1, 0, []
     yield from _answers(first, values, answer)
     if problem is not None:
-        raise click.ClickException(f"line {first + len(values)}: {problem}") from problem
+        where = f"line {first + len(values)}"
+        raise click.ClickException(f"{where}: {problem}; write {example}") from problem
 
 
 def field(value: object, name: str) -> str:
@@ -73,7 +77,12 @@ def _answers(
 def _json(line: bytes) -> object:
     if not line.strip():
         raise ValueError("it is blank; every line must hold one JSON value")
-    value: object = json.loads(line.decode())
+    text = line.decode()
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at character {error.pos + 1}"
+        raise ValueError(f"it is not JSON ({where})") from error
     return value
 
 

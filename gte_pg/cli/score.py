@@ -16,6 +16,8 @@ from gte_pg.models.catalogue import Precision
 
 __all__ = ["score"]
 
+EXAMPLE = '{"query": "capital of China", "document": "Beijing"}'
+
 
 @click.command()
 @click.option("--model", required=True, help="A known model's name, or a directory with a model.")
@@ -52,7 +54,7 @@ def score(
             max_length=max_length,
         )
 
-    for found in answer_lines(sys.stdin.buffer, _pair, answer):
+    for found in answer_lines(sys.stdin.buffer, _pair, answer, example=EXAMPLE):
         click.echo(json.dumps(asdict(found)) if as_json else _readable(found))
 
 

@@ -81,8 +81,9 @@ def test_options_reach_the_encoder(model: str, encoder: Encoder) -> None:
     [
         (b"", "blank"),
         (b"  ", "blank"),
-        (b"{", "line 70: Expecting"),
-        (b"12", "expected an object with the string 'text'"),
+        (b"{", "line 70: it is not JSON (Expecting"),
+        (b"hello world", 'write "hello world", with its double quotes, or {"text": "hello world"}'),
+        (b"12", "expected an object with the string 'text', got 12; write \"hello world\""),
         (b'{"text": 1}', "expected an object with the string 'text'"),
         (b'"\\ud800"', "lone surrogate"),
         (b'"\xff"', "decode"),
@@ -136,6 +137,7 @@ def test_score_names_a_bad_line(model: str) -> None:
     assert result.exit_code == 1
     assert result.stdout.count("\n") == 1
     assert "line 2: expected an object with the string 'document'" in result.stderr
+    assert 'write {"query": "capital of China", "document": "Beijing"}' in result.stderr
 
 
 def test_readable_output(model: str) -> None:
