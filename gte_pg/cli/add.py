@@ -5,6 +5,7 @@ import threading
 import click
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.encoded_text import says_what_is_encoded
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.print_sql import print_comment
 from gte_pg.cli.schema_change import change_schema
@@ -101,7 +102,7 @@ def add(
     the rows of a companion and the index of pending rows without blocking anybody. Every row with text is
     then pending: run gte-pg sync.
     """
-    if (bool(sources), template is not None, expression is not None).count(True) != 1:
+    if not says_what_is_encoded(sources, template, expression):
         raise click.UsageError("say what is encoded: --source, --template or --expression")
     identity = identify(model, precision=precision)
     with connect(dsn) as connection:

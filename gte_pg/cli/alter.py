@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from gte_pg.cli.database import dsn_option
+from gte_pg.cli.encoded_text import says_what_is_encoded
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.database import (
     Registered,
@@ -68,16 +69,14 @@ def alter(
     Also after a source column was renamed. NAME_next and NAME_previous of a switch to another model are
     altered along.
     """
-    texts = (bool(sources), template is not None, expression is not None).count(True)
-    if texts > 1:
-        raise click.UsageError("say what is encoded once: --source, --template or --expression")
-    if not texts and on_change is None and index_dimensions is None:
+    other_text = says_what_is_encoded(sources, template, expression)
+    if not other_text and on_change is None and index_dimensions is None:
         raise click.UsageError("say what to change: --source, --template, --expression, …")
     with connect(dsn) as connection:
         found = find_table(connection, table)
         present = load(connection, table, name, broken=True)
         check_key(connection, found, present.declaration)
-        if texts:
+        if other_text:
             source = found.resolve_sources(sources or named_columns(template, expression))
             wanted = replace(
                 present.declaration, source=source, template=template, expression=expression

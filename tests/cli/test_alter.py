@@ -222,10 +222,14 @@ def test_another_dense_index_keeps_nobody_waiting(dsn: str, filled: Connection) 
     assert load(filled, "articles").declaration.index_dimensions == 32
 
 
+@pytest.mark.parametrize("command", [["add", "--model", "gte-small"], ["alter"]])
+def test_what_is_encoded_is_said_once(command: list[str]) -> None:
+    both = ["articles", "--source", "title", "--template", "{body}"]
+    gte_pg("dbname=x", *command, *both, fails="--source and --template are given")
+    gte_pg("dbname=x", *command, "articles", fails="say what")
+
+
 def test_what_cannot_be_is_refused(dsn: str, filled: Connection) -> None:
-    gte_pg(dsn, "alter", "articles", fails="say what to change")
-    gte_pg(dsn, "alter", "articles", "--source", "title", "--template", "{title}", fails="once")
-    gte_pg(dsn, "alter", "articles", "--source", "title", "--source", "body", fails="that already")
     gte_pg(dsn, "alter", "articles", "--source", "titel", fails="has no column 'titel'")
     gte_pg(dsn, "alter", "articles", "--template", "{title", fails="brace at character 1")
     gte_pg(dsn, "alter", "articles", "--expression", "{title} || now()", fails="not immutable")
