@@ -67,6 +67,8 @@ def recall(
     """
     if k < 1 or sample < 1:
         raise QueryError(f"--limit is {k} and --sample is {sample}: both take at least 1")
+    if not 0 < target <= 1:
+        raise QueryError(f"--target is {target:g}: a recall is more than 0 and at most 1, as 0.99")
     weights = Weights(dense_weight, sparse_weight)
     with connect(dsn) as connection:
         registered = load(connection, table, name)

@@ -94,4 +94,6 @@ def test_the_command(dsn: str, articles: Registered, tmp_path: Path) -> None:
         shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, asked)
         assert shown.exit_code == 0, shown.output
         assert all(len(line) <= 80 for line in shown.output.splitlines())
-    assert CliRunner().invoke(main, ["recall", "articles", "--limit", "0", "--dsn", dsn]).exit_code
+    for wrong in (["--limit", "0"], ["--target", "2"], ["--target", "nan"]):
+        refused = CliRunner().invoke(main, ["recall", "articles", *wrong, "--dsn", dsn])
+        assert f"Error: {wrong[0]} is {wrong[1]}" in refused.output
