@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered
-from gte_pg.declaration import key_join
+from gte_pg.declaration import key_join, key_values
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.refusals import Refusal
 from gte_pg.sync.settings import lock_in_order, looking_up
@@ -167,12 +167,29 @@ def retry_failures(
     """Let failed and parked rows, or those with these keys, be tried again; return how many.
 
     Raises psycopg.Error where a row-level policy hides rows from this role, and DatabaseError where one of
-    the keys cannot be read.
+    the keys is not of the table's type.
     """
+    if keys is not None:
+        _check_keys(connection, registered, keys)
     with reading_keys(registered), connection.transaction():
         connection.execute("SET LOCAL row_security = off")
         lock_in_order(connection, registered.declaration)
         return connection.execute(retry_statement(registered, keys)).rowcount
+
+
+def _check_keys(connection: Connection, registered: Registered, keys: list[str]) -> None:
+    """Raise DatabaseError for the first of them that is none, whatever the keys are that failed."""
+    declaration = registered.declaration
+    for key in keys:
+        values = sql.SQL(", ").join(key_values(declaration, sql.Literal(key)))
+        try:
+            connection.execute(sql.SQL("SELECT {}").format(values))
+        except psycopg.DataError as error:
+            columns = ", ".join(f"{column.name} {column.type}" for column in declaration.key)
+            raise DatabaseError(
+                f"{key} is no key of {declaration.written}, which is {columns}: "
+                f"{error.diag.message_primary}"
+            ) from error
 
 
 def retry_statement(registered: Registered, keys: list[str] | None = None) -> sql.Composed:

@@ -44,3 +44,13 @@ def test_keys_that_no_failed_row_has_are_an_error(dsn: str) -> None:
     told = 'no failed row of public.notes has the key ["eu", 1] or ["uk", 0]; see gte-pg status'
     assert (done.exit_code, told in done.stderr) == (1, True)
     assert retry(dsn, '["eu", 1]', '["eu", 0]').exit_code == 0
+
+
+def test_what_is_no_key_is_named(dsn: str) -> None:
+    for typed, what in (
+        ('["eu", "one"]', "invalid input syntax for type integer"),
+        ("eu", "invalid input syntax for type json"),
+    ):
+        done = retry(dsn, '["eu", 0]', typed)
+        told = f"Error: {typed} is no key of public.notes, which is r text, n integer: {what}"
+        assert (done.exit_code, done.stderr.startswith(told)) == (1, True), done.stderr
