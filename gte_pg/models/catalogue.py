@@ -246,11 +246,18 @@ def find(name: str) -> KnownModel | None:
 
 
 def unknown(name: str) -> ModelNotFound:
-    """Return the error for a name that is neither known nor a directory, with near names."""
-    names = _near(name) or [model.name for model in CATALOGUE]
+    """Return the error for what is neither known nor a directory, with near names if it is no path."""
+    if name.startswith((".", "~", "/")) or name.count("/") > 1:
+        return ModelNotFound(
+            f"there is no model {name!r}: there is no such directory; give the path of a model's files, or "
+            "a name that gte-pg models list has"
+        )
+    near = _near(name)
+    names = near or [model.name for model in CATALOGUE]
     return ModelNotFound(
         f"there is no model {name!r}: it is neither a directory nor a known name "
-        f"(near ones: {', '.join(names)}); give one of them or the path of a model's files"
+        f"({'near' if near else 'known'} ones: {', '.join(names)}); give one of them or the path of a "
+        "model's files"
     )
 
 

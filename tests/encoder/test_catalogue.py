@@ -119,14 +119,21 @@ def test_naming_a_model_imports_no_runtime() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_near_names() -> None:
-    for name, near in (("gte-smal", "gte-small"), ("acme/bge-large-zh", "bge-large-zh-v1.5")):
-        with pytest.raises(ModelNotFound, match=near):
-            identify(name)
-        with pytest.raises(ModelNotFound, match=near):
-            locate(name)
-    with pytest.raises(ModelNotFound, match="all-MiniLM-L6-v2"):
-        identify("/no/such/directory")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gte-smal", "near ones: gte-small"),
+        ("acme/bge-large-zh", "near ones: .*bge-large-zh-v1.5"),
+        ("acme/xyz", "known ones: .*all-MiniLM-L6-v2"),
+        ("/no/gte-small", "there is no such directory; give the path"),
+        ("./gte-small", "there is no such directory; give the path"),
+        ("my/models/gte-small", "there is no such directory; give the path"),
+    ],
+)
+def test_what_is_no_model(name: str, told: str) -> None:
+    for ask in (identify, locate):
+        with pytest.raises(ModelNotFound, match=told):
+            ask(name)
 
 
 def test_a_directory_is_identified_by_its_contents(data: Path, tmp_path: Path) -> None:

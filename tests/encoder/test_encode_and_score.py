@@ -114,7 +114,7 @@ def test_errors_of_the_model_and_its_options(command: str, model: str, data: Pat
     assert "1 to 64" in wide.stderr
     missing = run(command, str(data / "nowhere"), pair)
     assert (missing.exit_code, missing.stdout) == (1, "")
-    assert "neither a directory nor a known name" in missing.stderr
+    assert "there is no such directory" in missing.stderr
     assert run(command, model, pair, "--dimensions", "0").exit_code == 2
     assert CliRunner().invoke(main, [command]).exit_code == 2
 
