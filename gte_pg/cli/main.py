@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 import click
 import psycopg
 from sqlalchemy.exc import DBAPIError
@@ -29,14 +33,33 @@ from gte_pg.errors import GtePgError
 
 class Commands(click.Group):
     def invoke(self, context: click.Context) -> object:
+        if sys.stdout is None:
+            raise click.ClickException("stdout is closed: send it to a file, or to /dev/null")
         try:
-            return super().invoke(context)
+            done = super().invoke(context)
+            sys.stdout.flush()
+            return done
         except GtePgError as error:
             raise click.ClickException(str(error)) from error
         except psycopg.Error as error:
             raise click.ClickException(said(error)) from error
         except DBAPIError as error:
             raise click.ClickException(said(error.orig or error)) from error
+        except OSError as error:
+            # Whoever reads a pipe may leave when they have seen enough: click sees to it.
+            if error.errno == errno.EPIPE or _can_print():
+                raise
+            raise click.ClickException(f"cannot write to stdout: {error.strerror}") from error
+
+
+def _can_print() -> bool:
+    """Try it: the error itself does not say of which file it is. If not, nothing more is tried."""
+    try:
+        click.echo()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 @click.group(cls=Commands)

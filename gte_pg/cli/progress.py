@@ -24,7 +24,7 @@ from gte_pg.sync import Progress
 
 def show(declaration: Declaration, progress: Iterable[Progress]) -> Progress:
     """Show the progress of one embedding, a bar on a terminal, else lines; returns its last value."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         return show_bar(f"{declaration.written}: {declaration.name}", progress)
     return show_lines(declaration, progress)
 
