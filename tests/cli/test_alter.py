@@ -230,6 +230,7 @@ def test_what_is_encoded_is_said_once(command: list[str]) -> None:
 
 
 def test_what_cannot_be_is_refused(dsn: str, filled: Connection) -> None:
+    gte_pg(dsn, "alter", "articles", "--source", "title", "--source", "body", fails="that already")
     gte_pg(dsn, "alter", "articles", "--source", "titel", fails="has no column 'titel'")
     gte_pg(dsn, "alter", "articles", "--template", "{title", fails="brace at character 1")
     gte_pg(dsn, "alter", "articles", "--expression", "{title} || now()", fails="not immutable")
