@@ -146,11 +146,11 @@ def test_mistakes(dsn: str, connection: Connection, articles: Registered, model:
         ("ALTER TABLE articles ADD embedding_next_hash text", "a column 'embedding_next_hash'"),
         (
             "CREATE TABLE articles_embedding_previous ()",
-            'the table "public"."articles_embedding_prev',
+            'called "public"."articles_embedding_previous"',
         ),
         (
             "CREATE VIEW articles_embedding_next AS SELECT 1",
-            'the table "public"."articles_embedding_n',
+            'called "public"."articles_embedding_next"',
         ),
     ],
 )
