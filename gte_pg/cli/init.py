@@ -50,3 +50,4 @@ def init(print_sql: bool, dsn: str) -> None:
             print_statements(statements)
         else:
             connection.commit()
+            click.echo("the schema gte is up to date", err=True)

@@ -50,9 +50,9 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
             if last.stage == "encoding":
                 bar.update(task, description=f"encoding {title}")
             if last.stage == "encoding" and last.pending:
-                bar.update(
-                    task, rate=f"{rate:,.0f} rows/s" if last.encoded else "loading the model"
-                )
+                # It may have to be loaded, or fetched, before.
+                first = "waiting for the model's first batch"
+                bar.update(task, rate=f"{rate:,.0f} rows/s" if last.encoded else first)
             if last.stage == "copying keys":
                 bar.update(task, description=f"copying the keys of {title}")
             if last.stage == "indexing":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 
 import click
 from psycopg import sql
@@ -125,6 +126,7 @@ def _print_sql(dsn: str, table: str | None, *, check: bool, repair: bool) -> Non
 
 def _watch(team: Team, table: str | None) -> None:
     said = OnceAMinute()
+    begun = threading.Lock()
 
     def embeddings(connection: Connection) -> list[Registered]:
         problems: list[DatabaseError] = []
@@ -135,6 +137,10 @@ def _watch(team: Team, table: str | None) -> None:
         for problem in map(str, problems):
             if said.is_due(problem):
                 logger.warning("%s", problem)
+        # Every worker asks, again and again; it is taken once.
+        if begun.acquire(blocking=False):
+            count = "1 embedding" if len(found) == 1 else f"{len(found)} embeddings"
+            click.echo(f"watching {count}; stop with Ctrl-C or SIGTERM", err=True)
         return found
 
     for registered, progress in keep_watching(team, embeddings):

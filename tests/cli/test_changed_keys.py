@@ -66,7 +66,7 @@ def test_other_tables_go_on_and_what_to_do_is_said(
         assert "gte-pg remove public.articles --name embedding" in told
         assert "later" in told
     assert not later_is_pending(connection)
-    assert gte_pg(dsn, "init")[0] == 0
+    assert gte_pg(dsn, "init") == (0, "the schema gte is up to date\n")
     code, told = gte_pg(dsn, "alter", "articles", "--source", "body")
     assert (code, wrong in told) == (1, True)
     code, told = gte_pg(dsn, "remove", "articles")
