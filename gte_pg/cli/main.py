@@ -39,12 +39,8 @@ class Commands(click.Group):
             done = super().invoke(context)
             sys.stdout.flush()
             return done
-        except GtePgError as error:
-            raise click.ClickException(str(error)) from error
-        except psycopg.Error as error:
+        except (GtePgError, psycopg.Error, DBAPIError) as error:
             raise click.ClickException(said(error)) from error
-        except DBAPIError as error:
-            raise click.ClickException(said(error.orig or error)) from error
         except OSError as error:
             # Whoever reads a pipe may leave when they have seen enough: click sees to it.
             if error.errno == errno.EPIPE or _can_print():

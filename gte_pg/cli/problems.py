@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from sqlalchemy.exc import DBAPIError
 
 from gte_pg.database import Connection, Registered
 from gte_pg.errors import DatabaseError, GtePgError
@@ -28,7 +29,11 @@ def noting_problems(
 
 
 def said(error: BaseException) -> str:
-    """Return what Postgres says, and what to do where it may not be written to."""
+    """Return what an error says; if it is Postgres', also what to do where it may not be written to."""
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    if isinstance(error, GtePgError):
+        return str(error)
     words = f"Postgres says: {str(error).strip()}"
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         words += (

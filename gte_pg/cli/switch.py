@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
+import psycopg
 import sqlalchemy as sa
 from psycopg import sql
+from sqlalchemy.exc import DBAPIError
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.print_sql import print_comment
+from gte_pg.cli.problems import said
 from gte_pg.cli.progress import show
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.cli.stopping import told_to_stop
@@ -23,8 +28,8 @@ from gte_pg.database import (
     load_all,
     postgres_version,
 )
-from gte_pg.declaration import Declaration, copy_grants
-from gte_pg.errors import DatabaseError, DeclarationError, QueryError
+from gte_pg.declaration import Declaration, copy_grants, declared_encoder
+from gte_pg.errors import DatabaseError, DeclarationError, GtePgError, QueryError
 from gte_pg.install import (
     add_statements,
     count_lost,
@@ -50,8 +55,6 @@ _SAMPLED_ROWS = 50
 
 # So long rows that another worker is at, or that somebody has locked, are waited for, in seconds.
 _PATIENCE, _PAUSE, _PAUSE_FOR_INDEX = 30, 0.1, 2
-
-_GOES_ON = "the present one goes on serving. See gte-pg status; the same command goes on from here"
 
 
 @click.command()
@@ -119,25 +122,36 @@ def switch(
         coming = _find(connection, table, wanted.name)
         for made in (leaving,) if coming else (wanted, leaving):
             check_names_are_free(connection, made)
-    if coming is None:
-        _add(dsn, present, wanted, print_sql=print_sql)
-        if print_sql:
-            print_comment(
-                f"Now encode its rows: gte-pg sync --table {table}\n"
-                "Then this command with --print-sql again prints the exchange."
-            )
-            return
-        with connect(dsn) as connection:
-            coming = load(connection, table, wanted.name)
-    else:
+    if coming is not None:
         _check_goes_on(table, present.declaration, coming.declaration, wanted.generation)
     if print_sql:
+        _print_next_step(dsn, table, present, wanted, coming)
+        return
+    if coming is None:
+        # Nothing is added for a model that cannot be had.
+        declared_encoder(wanted)
+        _add(dsn, present, wanted)
         with connect(dsn) as connection:
-            _check_filled(connection, table, present.declaration, coming)
-    else:
+            coming = load(connection, table, wanted.name)
+    with _telling_what_is_left(table, coming.declaration):
         _fill(dsn, present.declaration, coming)
         _verify(dsn, coming.declaration, least_recall)
-    _exchange(dsn, present, previous_name(name), coming, print_sql=print_sql)
+        _exchange(dsn, present, previous_name(name), coming)
+
+
+def _print_next_step(
+    dsn: str, table: str, present: Registered, wanted: Declaration, coming: Registered | None
+) -> None:
+    if coming is None:
+        _add(dsn, present, wanted, print_sql=True)
+        print_comment(
+            f"Now encode its rows: gte-pg sync --table {table}\n"
+            "Then this command with --print-sql again prints the exchange."
+        )
+        return
+    with connect(dsn) as connection:
+        _check_filled(connection, table, present.declaration, coming)
+    _exchange(dsn, present, previous_name(present.declaration.name), coming, print_sql=True)
 
 
 def _next(
@@ -195,7 +209,7 @@ def _check_is_like(present: Declaration, other: Declaration, advice: str) -> Non
         )
 
 
-def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool) -> None:
+def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool = False) -> None:
     def statements(database: sa.Connection) -> list[sql.Composed]:
         added = add_statements(wanted, postgres=postgres_version(database), standby=True)
         if wanted.layout == "columns":
@@ -203,6 +217,18 @@ def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool)
         return [*added, copy_grants(present.declaration, wanted)]
 
     change_schema(dsn, wanted.written, statements, present=[present], print_sql=print_sql)
+
+
+@contextmanager
+def _telling_what_is_left(table: str, coming: Declaration) -> Iterator[None]:
+    """Let errors end with what has become of the table, and what to do about it."""
+    try:
+        yield
+    except (GtePgError, psycopg.Error, DBAPIError) as error:
+        raise DatabaseError(
+            f"{said(error)}\n{table} has {coming.name}; the same command goes on, or give it up: "
+            f"gte-pg remove {table} --name {coming.name}"
+        ) from error
 
 
 def _check_filled(
@@ -230,7 +256,7 @@ def _fill(dsn: str, present: Declaration, coming: Registered) -> None:
     with told_to_stop() as stop:
         _encode(Team(dsn, stop), present, coming)
     if stop.is_set():
-        raise click.ClickException(f"stopped; {_GOES_ON}")
+        raise DatabaseError("stopped")
 
 
 def _encode(team: Team, present: Declaration, registered: Registered) -> None:
@@ -249,8 +275,8 @@ def _encode(team: Team, present: Declaration, registered: Registered) -> None:
             if not lost:
                 begun, until = clock(connection), time.monotonic() + _PATIENCE
             elif time.monotonic() > until:
-                raise click.ClickException(
-                    f"{lost} rows are not encoded by the new model yet; {_GOES_ON}"
+                raise DatabaseError(
+                    f"{lost} rows are not encoded by the new model yet; see gte-pg status"
                 )
             stop.wait(_PAUSE if lost else _PAUSE_FOR_INDEX)
             list(sync_once(connection, registered, team))
@@ -266,14 +292,19 @@ def _verify(dsn: str, coming: Declaration, least_recall: float) -> None:
         found = dense_recall(connection, coming, questions)
     click.echo(f"recall@10 of the new index: {found.recall:.3f} on {found.queries} rows", err=True)
     if found.recall < least_recall:
-        raise click.ClickException(
+        raise DatabaseError(
             f"that is below {least_recall}: the present model goes on serving. Build the index on "
             f"{coming.dense_column} with a larger ef_construction, or accept it with --least-recall"
         )
 
 
 def _exchange(
-    dsn: str, leaving: Registered, leaving_name: str, coming: Registered, *, print_sql: bool
+    dsn: str,
+    leaving: Registered,
+    leaving_name: str,
+    coming: Registered,
+    *,
+    print_sql: bool = False,
 ) -> None:
     former, new = leaving.declaration, coming.declaration
 

@@ -15,7 +15,7 @@ from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load, load_all
 from gte_pg.declaration import Layout, declared_encoder, search_indexes
 from gte_pg.encoder import Encoder
-from gte_pg.errors import DatabaseError, EncodingError
+from gte_pg.errors import DatabaseError, EncodingError, ModelNotFound
 from gte_pg.install import count_lost, exchange_statements
 from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
@@ -116,6 +116,7 @@ def test_an_interrupted_switch_goes_on_where_it_was(
         assert refused.exit_code == 1
         assert '"encoded": 30' in refused.output
         assert "in use all the while" in refused.output
+        assert "articles has embedding_next; the same command goes on" in refused.output
         assert vectors_are_right(connection, load(connection, "articles", "embedding"))
     switched = gte_pg(dsn, "switch", "articles", "--model", plain_model)
     assert switched.exit_code == 0, switched.output
@@ -130,6 +131,24 @@ def test_an_index_that_finds_too_little_does_not_take_over(
     assert refused.exit_code == 1
     assert "recall@10 of the new index: 1.000 on 50 rows" in refused.output
     assert load(connection, "articles").declaration == articles.declaration
+    assert refused.output.endswith(
+        "articles has embedding_next; the same command goes on, or give it up: "
+        "gte-pg remove articles --name embedding_next\n"
+    )
+
+
+def test_a_model_that_cannot_be_had_leaves_the_table_as_it_is(
+    dsn: str, connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise ModelNotFound(f"the files of {name} are nowhere")
+
+    monkeypatch.setattr("gte_pg.encoder.encoder.locate", fail)
+    switch = ("switch", "articles", "--model", "gte-small")
+    done = gte_pg(dsn, *switch)
+    assert (done.exit_code, done.output) == (1, "Error: the files of gte-small are nowhere\n")
+    assert load_all(connection) == [articles]
+    assert gte_pg(dsn, *switch, "--print-sql").exit_code == 0
 
 
 def test_mistakes(dsn: str, connection: Connection, articles: Registered, model: str) -> None:
