@@ -18,7 +18,6 @@ from gte_pg.cli.eval import evaluate
 from gte_pg.cli.explain import explain
 from gte_pg.cli.init import init
 from gte_pg.cli.models import models
-from gte_pg.cli.problems import said
 from gte_pg.cli.recall import recall
 from gte_pg.cli.remove import remove
 from gte_pg.cli.retry import retry
@@ -28,6 +27,7 @@ from gte_pg.cli.serve import serve
 from gte_pg.cli.status import status
 from gte_pg.cli.switch import switch
 from gte_pg.cli.sync import sync
+from gte_pg.database import said
 from gte_pg.errors import GtePgError
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, said
 from gte_pg.errors import DatabaseError, GtePgError
 
 
@@ -26,22 +25,6 @@ def noting_problems(
             raise
         written = registered.declaration.written
         problems.append(DatabaseError(f"{written}: {said(error)}"))
-
-
-def said(error: BaseException) -> str:
-    """Return what an error says; if it is Postgres', also what to do where it may not be written to."""
-    if isinstance(error, DBAPIError):
-        error = error.orig or error
-    if isinstance(error, GtePgError):
-        return str(error)
-    words = f"Postgres says: {str(error).strip()}"
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        words += (
-            ". This server is a read-only standby, or default_transaction_read_only is on for this role or "
-            "database: connect to the primary (target_session_attrs=read-write in the DSN finds it among "
-            "several hosts), or switch that off"
-        )
-    return words
 
 
 def raise_problems(problems: list[DatabaseError]) -> None:

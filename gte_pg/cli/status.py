@@ -26,7 +26,7 @@ def status(table: str | None, as_json: bool, dsn: str) -> None:
     Of tables of more than a million rows the pending ones are counted and all rows estimated. Of the rows
     that failed the last five are listed with their errors: SELECT * FROM gte.failures has them all. Exit
     code 1: the TABLE has no embedding, or of some embedding nothing can be said, because its column is
-    gone, say, or the role may not read its table.
+    gone, say, or the role may not read its table, or not all rows of it.
     """
     problems: list[DatabaseError] = []
     with connect(dsn) as connection:

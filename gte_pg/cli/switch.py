@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.precision import precision_option
 from gte_pg.cli.print_sql import print_comment
-from gte_pg.cli.problems import said
 from gte_pg.cli.progress import show
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.cli.stopping import told_to_stop
@@ -27,6 +26,7 @@ from gte_pg.database import (
     load,
     load_all,
     postgres_version,
+    said,
 )
 from gte_pg.declaration import Declaration, copy_grants, declared_encoder
 from gte_pg.errors import DatabaseError, DeclarationError, GtePgError, QueryError

@@ -81,28 +81,34 @@ class Failure:
 def list_failures(connection: Connection, registered: Registered, *, most: int) -> list[Failure]:
     """Return up to `most` failures of rows that still have the text that failed, the latest first.
 
-    Raises DatabaseError after a change of the primary key, until a sync has forgotten those of before.
+    Raises DatabaseError after a change of the primary key, until a sync has forgotten those of before, and
+    psycopg.Error where a row-level policy hides rows from this role.
     """
     listing = _about(registered, _LIST, most=sql.Literal(most))
-    with reading_keys(registered), connection.transaction():
-        lock_in_order(connection, registered.declaration)
+    with reading_keys(connection, registered):
         rows = connection.execute(listing).fetchall()
     return [Failure(*row) for row in rows]
 
 
 def count_failures(connection: Connection, registered: Registered) -> int:
     """Count the rows whose present text has failed, parked or not; raises as `list_failures` does."""
-    with reading_keys(registered), connection.transaction():
-        lock_in_order(connection, registered.declaration)
+    with reading_keys(connection, registered):
         (count,) = connection.execute(_about(registered, _COUNT)).fetchone() or (0,)
     return int(count)
 
 
 @contextmanager
-def reading_keys(registered: Registered) -> Iterator[None]:
-    """Raise DatabaseError where the text of a key cannot be read as one: it is of another primary key."""
+def reading_keys(connection: Connection, registered: Registered) -> Iterator[None]:
+    """Open a transaction that finds the rows of failures, past row-level policies.
+
+    Raises DatabaseError where the text of a key cannot be read as one: it is of another primary key.
+    """
     try:
-        yield
+        with connection.transaction():
+            # Rows that a policy hides are an error: they are not gone.
+            connection.execute("SET LOCAL row_security = off")
+            lock_in_order(connection, registered.declaration)
+            yield
     except psycopg.DataError as error:
         raise DatabaseError(
             f"a key of {registered.declaration.written} cannot be read ({error.diag.message_primary}). If "
@@ -171,9 +177,7 @@ def retry_failures(
     """
     if keys is not None:
         _check_keys(connection, registered, keys)
-    with reading_keys(registered), connection.transaction():
-        connection.execute("SET LOCAL row_security = off")
-        lock_in_order(connection, registered.declaration)
+    with reading_keys(connection, registered):
         return connection.execute(retry_statement(registered, keys)).rowcount
 
 

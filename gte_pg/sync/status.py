@@ -12,7 +12,7 @@ from gte_pg.database import Connection, Registered, fill
 from gte_pg.sync.copy_keys import is_copied
 from gte_pg.sync.failures import reading_keys, stands
 from gte_pg.sync.planned_rows import planned_rows
-from gte_pg.sync.settings import PATIENCE, lock_in_order
+from gte_pg.sync.settings import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ SELECT EXISTS (SELECT FROM gte.embedding WHERE id = %(embedding)s AND copying)
 def status(connection: Connection, registered: Registered) -> Status:
     """Count the rows of an embedding: the pending ones by their index, all of them up to a million.
 
-    Raises DatabaseError after a change of the primary key, until a sync has forgotten what failed before.
+    Raises DatabaseError after a change of the primary key, until a sync has forgotten what failed before,
+    and psycopg.Error where a row-level policy hides rows from this role.
     """
     declaration = registered.declaration
     names = {
@@ -95,8 +96,7 @@ def status(connection: Connection, registered: Registered) -> Status:
         "pending": _pending(registered),
         "vectors": declaration.vectors,
     }
-    with reading_keys(registered), connection.transaction():
-        lock_in_order(connection, declaration)
+    with reading_keys(connection, registered):
         planned = planned_rows(connection, declaration.vectors)
         counted = _COUNTED if planned <= _MOST_ROWS_COUNTED else _ESTIMATED
         statement = fill(

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 import psycopg
 
-from gte_pg.database import Connection, Registered, connect
+from gte_pg.database import Connection, Registered, connect, said
 from gte_pg.declaration import Index, pending_index
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.copy_keys import copy_keys, is_copied
@@ -157,7 +157,7 @@ def watch(
             pause = min(_TIMES_ITS_COST * (now - looked), _LONGEST_PAUSE)
             again = now + max(_PAUSE_AFTER_FAILURE, pause)
             not_before[registered] = max(again, not_before.get(registered, 0))
-            logger.warning("%s: %s", registered.declaration.written, str(error).strip())
+            logger.warning("%s: %s", registered.declaration.written, said(error))
             continue
         yield registered, replace(so_far, stage="done", pending=so_far.encoded + left, left=left)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from gte_pg.database import Connection, Registered, connect_to_stay
+from gte_pg.database import Connection, Registered, connect_to_stay, said
 from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError, ModelError
@@ -253,7 +253,7 @@ class _Member:
             if registered not in self._embeddings(connection):
                 return None  # it has been removed, or changed
             # Its model or its rights are missing, or it is locked: that is nobody else's trouble.
-            logger.warning("%s: %s", registered.declaration.written, str(error).strip())
+            logger.warning("%s: %s", registered.declaration.written, said(error))
             self._not_before[registered] = time.monotonic() + _RETRY_SECONDS[-1]
             return None
         self._lost = 0
