@@ -4,6 +4,7 @@ import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.print_sql import print_statements
+from gte_pg.cli.words import rows
 from gte_pg.database import connect, load
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import retry_failures, retry_statement
@@ -32,4 +33,4 @@ def retry(table: str, keys: tuple[str, ...], name: str | None, print_sql: bool, 
             f"no failed row of {registered.declaration.written} has the key {' or '.join(keys)}; "
             "see gte-pg status"
         )
-    click.echo(f"{retried} rows will be tried again", err=True)
+    click.echo(f"{rows(retried)} will be tried again", err=True)

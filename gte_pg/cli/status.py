@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 
 import click
 
 from gte_pg.cli.database import dsn_option
 from gte_pg.cli.embeddings import find_embeddings
 from gte_pg.cli.problems import noting_problems, raise_problems
+from gte_pg.cli.words import rows, time_of_day
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Status, list_failures
@@ -21,7 +23,9 @@ _MOST_ERRORS = 5
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an embedding.")
 @dsn_option
 def status(table: str | None, as_json: bool, dsn: str) -> None:
-    """Show for every embedding how many rows are encoded, pending and failed, and since when.
+    """Show for every embedding how many rows are encoded, pending, failed and held, and since when.
+
+    Held are those that a worker is at: if it is gone, others get them at the time that is said.
 
     Of tables of more than a million rows the pending ones are counted and all rows estimated. Of the rows
     that failed the last five are listed with their errors: SELECT * FROM gte.failures has them all. Exit
@@ -48,7 +52,7 @@ def _print_json(connection: Connection, registered: Registered) -> None:
     found = dataclasses.asdict(count(connection, registered))
     failures = list_failures(connection, registered, most=_MOST_ERRORS)
     errors = {"failures": [dataclasses.asdict(failure) for failure in failures]}
-    click.echo(json.dumps(names | found | errors | model))
+    click.echo(json.dumps(names | found | errors | model, default=datetime.isoformat))
 
 
 def _print(connection: Connection, registered: Registered) -> None:
@@ -69,11 +73,13 @@ def _summary(found: Status) -> str:
     if found.oldest_pending_seconds is not None:
         pending += f" (the oldest for {_age(found.oldest_pending_seconds)})"
     about = "about " if found.estimated else ""
-    parts = [f"{about}{found.rows:,} rows", f"{about}{found.encoded:,} encoded", pending]
+    parts = [f"{about}{rows(found.rows)}", f"{about}{found.encoded:,} encoded", pending]
     if found.failed:
         parts.append(f"{found.failed:,} failed")
     if found.parked:
         parts.append(f"{found.parked:,} parked")
+    if found.held_until is not None:
+        parts.append(f"{found.held:,} held until {time_of_day(found.held_until)}")
     if found.rows_per_second:
         parts.append(f"{found.rows_per_second:,.1f} rows/s")
     return ", ".join(parts)

@@ -16,6 +16,7 @@ from gte_pg.cli.print_sql import print_comment
 from gte_pg.cli.progress import show
 from gte_pg.cli.schema_change import change_schema
 from gte_pg.cli.stopping import told_to_stop
+from gte_pg.cli.words import rows_are
 from gte_pg.database import (
     Connection,
     Registered,
@@ -240,7 +241,7 @@ def _check_filled(
     if not is_copied(connection, coming):
         lacks = "not all of its rows are there"
     elif lost:
-        lacks = f"{lost} rows are not encoded by the new model"
+        lacks = f"{rows_are(lost)} not encoded by the new model"
     elif missing:
         lacks = f"it has no index {', '.join(missing)}"
     else:
@@ -276,7 +277,7 @@ def _encode(team: Team, present: Declaration, registered: Registered) -> None:
                 begun, until = clock(connection), time.monotonic() + _PATIENCE
             elif time.monotonic() > until:
                 raise DatabaseError(
-                    f"{lost} rows are not encoded by the new model yet; see gte-pg status"
+                    f"{rows_are(lost)} not encoded by the new model yet; see gte-pg status"
                 )
             stop.wait(_PAUSE if lost else _PAUSE_FOR_INDEX)
             list(sync_once(connection, registered, team))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from datetime import datetime
 
 import click
 from psycopg import sql
@@ -13,6 +14,7 @@ from gte_pg.cli.print_sql import print_comment, print_named
 from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.progress import show
 from gte_pg.cli.stopping import told_to_stop
+from gte_pg.cli.words import rows_are, time_of_day
 from gte_pg.database import (
     Connection,
     Registered,
@@ -29,8 +31,10 @@ from gte_pg.sync import (
     OnceAMinute,
     Team,
     check_statements,
+    clock,
     count_broken,
     count_failures,
+    find_held,
     missing_triggers,
     repair_statements,
     sync_once,
@@ -170,13 +174,17 @@ def _sync_once(team: Team, table: str | None, problems: list[DatabaseError]) -> 
     for place, registered in enumerate(embeddings):
         with connect(team.dsn) as connection, noting_problems(connection, registered, problems):
             warn_if_unguarded(connection, registered)
+            begun = clock(connection)
             done = show(registered.declaration, sync_once(connection, registered, team))
-            left += done.left if team.limit.rows != 0 else _failed(team, registered)
+            if team.limit.rows == 0:
+                left += _failed(team, registered)
+            elif done.left:
+                left += done.left - _note_held(team, registered, begun, problems)
         if team.stop.is_set():
             problems.append(_stopped(embeddings[place:]))
             break
-    if left:
-        problems.append(DatabaseError(f"{left} rows are still pending; see gte-pg status"))
+    if left > 0:
+        problems.append(DatabaseError(f"{rows_are(left)} still pending; see gte-pg status"))
     raise_problems(problems)
 
 
@@ -184,6 +192,23 @@ def _failed(team: Team, registered: Registered) -> int:
     """Count the rows that failed: those over the limit are nothing amiss."""
     with connect(team.dsn) as connection:
         return count_failures(connection, registered)
+
+
+def _note_held(
+    team: Team, registered: Registered, since: datetime, problems: list[DatabaseError]
+) -> int:
+    """Note how many rows that are pending since before others hold, and return it."""
+    with connect(team.dsn) as connection:
+        held = find_held(connection, registered, since=since)
+    if held.until is not None:
+        problems.append(
+            DatabaseError(
+                f"{registered.declaration.written}: {rows_are(held.rows)} held by another worker "
+                f"({', '.join(held.owners)}) until {time_of_day(held.until)}; if that one is gone, they "
+                "come back then"
+            )
+        )
+    return held.rows
 
 
 def _stopped(unfinished: list[Registered]) -> DatabaseError:

@@ -9,6 +9,7 @@ from gte_pg.sync.check import (
     repair,
     repair_statements,
 )
+from gte_pg.sync.claim import Held, find_held
 from gte_pg.sync.failures import (
     Failure,
     count_failures,
@@ -29,6 +30,7 @@ from gte_pg.sync.worker import Round, Worker
 
 __all__ = [
     "Failure",
+    "Held",
     "Limit",
     "OnceAMinute",
     "Progress",
@@ -41,6 +43,7 @@ __all__ = [
     "clock",
     "count_broken",
     "count_failures",
+    "find_held",
     "list_failures",
     "may_build_indexes",
     "missing_search_indexes",

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
-from gte_pg.declaration import key_text, key_values
+from gte_pg.declaration import key_join, key_text, key_values
+from gte_pg.sync.failures import reading_keys
 from gte_pg.sync.settings import PATIENCE, impatient, walking
 from gte_pg.sync.source import mark
 from gte_pg.sync.walk import Walk
@@ -42,6 +43,18 @@ class Batch:
     keys: list[str]
     attempts: int
     oldest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Pending rows in leases that have not run out: `owners` are their workers, as host:pid.
+
+    All of them come back `until` then, if none of these workers goes on; None: there are none.
+    """
+
+    rows: int
+    owners: list[str]
+    until: datetime | None
 
 
 # Who has it walks over the work list, which may take longer than one waits for a table.
@@ -102,6 +115,31 @@ WITH last AS (
 )
 SELECT id, keys, (SELECT (array_agg(pending))[count(*)] FROM picked) FROM leased
 """)
+
+# By the keys of the leases, which are few: the pending rows may be millions.
+_HELD = sql.SQL("""
+SELECT count(*), array_agg(DISTINCT l.owner), extract(epoch FROM max(l.until))::float8
+FROM gte.lease AS l, unnest(l.keys) AS leased (key), {vectors} AS d
+WHERE l.embedding = %(embedding)s AND l.until > now() AND {join} AND {pending} <= %(since)s
+""")
+
+
+def find_held(
+    connection: Connection, registered: Registered, *, since: datetime | None = None
+) -> Held:
+    """Find the pending rows, or those since a moment or longer, that workers hold; raises as `status`."""
+    declaration = registered.declaration
+    statement = fill(
+        _HELD,
+        vectors=declaration.vectors,
+        join=key_join(declaration, "d", sql.Identifier("leased", "key")),
+        pending=sql.Identifier("d", declaration.pending_column),
+    )
+    values = {"embedding": registered.id, "since": since or "infinity"}
+    with reading_keys(connection, registered):
+        rows, owners, until = connection.execute(statement, values).fetchone() or (0, None, None)
+    # A number: psycopg reads no timestamptz in a session whose DateStyle is not ISO.
+    return Held(rows, owners or [], until and datetime.fromtimestamp(until, UTC))
 
 
 class Claims:

@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
+from gte_pg.sync.claim import find_held
 from gte_pg.sync.copy_keys import is_copied
 from gte_pg.sync.failures import reading_keys, stands
 from gte_pg.sync.planned_rows import planned_rows
@@ -17,13 +18,14 @@ from gte_pg.sync.settings import PATIENCE
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Rows of one embedding. `failed` and `parked` rows are among the pending ones.
+    """Rows of one embedding. `failed`, `parked` and `held` rows are among the pending ones.
 
     Of a table of more than a million rows `rows` is the planner's estimate, and `encoded` those of them
     that are not pending, with text or without: then `estimated` is true. Rows whose keys are still to be
     copied to a new companion count as pending. `oldest_pending_seconds` is None when nothing is pending;
     rows from before the embedding are pending since it was declared. `rows_per_second` is what all
-    workers together have encoded in the last five minutes.
+    workers together have encoded in the last five minutes. Rows that are `held` are in a worker's batch; if
+    that worker is gone, others have them from `held_until` on.
     """
 
     rows: int
@@ -34,6 +36,8 @@ class Status:
     oldest_pending_seconds: float | None
     rows_per_second: float
     estimated: bool
+    held: int
+    held_until: datetime | None
 
 
 # A table of more rows is not read: whoever watches over it asks often.
@@ -107,7 +111,8 @@ def status(connection: Connection, registered: Registered) -> Status:
         )
         row = connection.execute(statement, {"embedding": registered.id}).fetchone()
         assert row is not None
-        found = Status(*row)
+        held = find_held(connection, registered)
+        found = Status(*(*row, held.rows, held.until))
         if is_copied(connection, registered):
             return found
         rows, estimated = planned_rows(connection, declaration.relation), True

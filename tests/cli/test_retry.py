@@ -36,7 +36,7 @@ def retry(dsn: str, *keys: str) -> Any:
 @pytest.mark.parametrize("key", ['["eu", "0"]', '["eu","0"]', '["eu", 0]', '["\\u0065u", "0"]'])
 def test_a_composite_key_may_be_written_as_any_json_array(dsn: str, key: str) -> None:
     done = retry(dsn, key)
-    assert (done.exit_code, done.stderr) == (0, "1 rows will be tried again\n")
+    assert (done.exit_code, done.stderr) == (0, "1 row will be tried again\n")
 
 
 def test_keys_that_no_failed_row_has_are_an_error(dsn: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -68,7 +71,42 @@ def test_rows_that_failed_are_amiss_with_a_limit_too(
     list(Worker(connection, two[0], Interrupted(encoder, refuse)).rounds())
     connection.execute("UPDATE articles SET title = 'again ' || id WHERE id <> 13")
     done = gte_pg(dsn, "sync", "--limit", str(limit))
-    assert (done.exit_code, "1 rows are still pending" in done.stderr) == (1, True)
+    assert (done.exit_code, "1 row is still pending" in done.stderr) == (1, True)
+
+
+def test_rows_that_another_worker_holds_are_told_from_those_that_failed(
+    dsn: str, connection: Connection, two: list[Registered], encoder: Encoder
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(_texts: list[str]) -> None:
+        raise Killed
+
+    def refuse(texts: list[str]) -> None:
+        if "a cat" in texts:
+            raise EncodingError("unlucky")
+
+    with pytest.raises(Killed):
+        Worker(connection, two[0], Interrupted(encoder, die), batch_rows=12).round()
+    list(Worker(connection, two[1], Interrupted(encoder, refuse)).rounds())
+    done = gte_pg(dsn, "sync")
+    assert done.exit_code == 1
+    told = re.fullmatch(
+        rf"Error: public.articles: 12 rows are held by another worker \(\S+:{os.getpid()}\) until "
+        r"([\d:]{8}); if that one is gone, they come back then\n"
+        r"1 row is still pending; see gte-pg status\n",
+        done.stderr,
+    )
+    assert told is not None, done.stderr
+    seen = gte_pg(dsn, "status").stdout
+    assert "20 rows, 8 encoded, 12 pending (the oldest for " in seen
+    assert f", 12 held until {told[1]}" in seen
+    assert "1 row, 0 encoded" in seen
+    articles, notes = map(json.loads, gte_pg(dsn, "status", "--json").stdout.splitlines())
+    until = datetime.fromisoformat(articles["held_until"]).astimezone()
+    assert (articles["held"], f"{until:%H:%M:%S}") == (12, told[1])
+    assert (notes["held"], notes["held_until"]) == (0, None)
 
 
 @pytest.mark.parametrize("other", ["--watch", "--check"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from datetime import timedelta
@@ -11,8 +13,11 @@ import pytest
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.encoder import Encoder
 from gte_pg.sync import (
+    Held,
     Round,
     Worker,
+    clock,
+    find_held,
     status,
 )
 from tests.tables import Interrupted, broken_rows, drain
@@ -34,6 +39,25 @@ def test_a_dead_worker_s_rows_come_back_when_its_lease_runs_out(
     connection.execute("UPDATE gte.lease SET until = now()")
     assert drain(connection, articles).encoded == 20
     assert connection.execute("SELECT FROM gte.lease").fetchall() == []
+
+
+def test_rows_that_a_worker_holds_are_known(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    begun = clock(connection)
+    connection.execute("INSERT INTO articles VALUES (21, 'fresh'), (22, 'fresh'), (23, 'fresh')")
+    seen: list[Held] = []
+
+    def look(_texts: list[str]) -> None:
+        with connect(dsn) as other:
+            other.execute("DELETE FROM articles WHERE id = 22")
+            seen.extend(find_held(other, articles, since=since) for since in (None, begun))
+            assert status(other, articles).held == 2
+
+    assert Worker(connection, articles, Interrupted(encoder, look)).round() is not None
+    every, earlier = seen
+    assert (every.rows, every.owners) == (2, [f"{socket.gethostname()}:{os.getpid()}"])
+    assert (earlier.rows, find_held(connection, articles)) == (0, Held(0, [], None))
 
 
 @pytest.fixture
