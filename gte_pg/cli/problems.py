@@ -23,8 +23,7 @@ def noting_problems(
     except psycopg.Error as error:
         if connection.closed:
             raise
-        written = registered.declaration.written
-        problems.append(DatabaseError(f"{written}: {said(error)}"))
+        problems.append(DatabaseError(f"{registered}: {said(error)}"))
 
 
 def raise_problems(problems: list[DatabaseError]) -> None:

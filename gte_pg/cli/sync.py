@@ -203,7 +203,7 @@ def _note_held(
     if held.until is not None:
         problems.append(
             DatabaseError(
-                f"{registered.declaration.written}: {rows_are(held.rows)} held by another worker "
+                f"{registered}: {rows_are(held.rows)} held by another worker "
                 f"({', '.join(held.owners)}) until {time_of_day(held.until)}; if that one is gone, they "
                 "come back then"
             )
@@ -212,8 +212,7 @@ def _note_held(
 
 
 def _stopped(unfinished: list[Registered]) -> DatabaseError:
-    declarations = [registered.declaration for registered in unfinished]
-    names = ", ".join(f"{declared.written} ({declared.name})" for declared in declarations)
+    names = ", ".join(map(str, unfinished))
     return DatabaseError(f"stopped: {names} not done; the same command goes on from here")
 
 

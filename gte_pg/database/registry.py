@@ -27,6 +27,10 @@ class Registered:
     declaration: Declaration
     standby: bool = False
 
+    def __str__(self) -> str:
+        """Return what messages call it: `public.articles (embedding)`."""
+        return f"{self.declaration.written} ({self.declaration.name})"
+
 
 def register(
     declaration: Declaration,

@@ -57,8 +57,7 @@ def refresh_key_frequencies(connection: Connection, registered: Registered) -> N
         with impatient(connection):
             _refresh(connection, registered)
     except psycopg.errors.LockNotAvailable:
-        written = registered.declaration.written
-        logger.info("%s: another counts the keys, or has the table locked", written)
+        logger.info("%s: another counts the keys, or has the table locked", registered)
 
 
 def _refresh(connection: Connection, registered: Registered) -> None:

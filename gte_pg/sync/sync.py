@@ -157,7 +157,7 @@ def watch(
             pause = min(_TIMES_ITS_COST * (now - looked), _LONGEST_PAUSE)
             again = now + max(_PAUSE_AFTER_FAILURE, pause)
             not_before[registered] = max(again, not_before.get(registered, 0))
-            logger.warning("%s: %s", registered.declaration.written, said(error))
+            logger.warning("%s: %s", registered, said(error))
             continue
         yield registered, replace(so_far, stage="done", pending=so_far.encoded + left, left=left)
 

@@ -253,7 +253,7 @@ class _Member:
             if registered not in self._embeddings(connection):
                 return None  # it has been removed, or changed
             # Its model or its rights are missing, or it is locked: that is nobody else's trouble.
-            logger.warning("%s: %s", registered.declaration.written, said(error))
+            logger.warning("%s: %s", registered, said(error))
             self._not_before[registered] = time.monotonic() + _RETRY_SECONDS[-1]
             return None
         self._lost = 0

@@ -27,11 +27,10 @@ def warn_if_unguarded(connection: Connection, registered: Registered) -> None:
     except psycopg.errors.LockNotAvailable:
         return
     if missing:
-        written = registered.declaration.written
         logger.warning(
             "%s: triggers are missing, disabled or out of date (%s): what is written may keep the vector "
             "of a former text. Make them anew: gte-pg sync --repair --table %s",
-            written,
+            registered,
             ", ".join(missing),
-            written,
+            registered.declaration.written,
         )

@@ -209,7 +209,9 @@ class Worker:
         sound = [key for key in keys if key not in failing]
         with impatient(self._connection):
             for refusal in failed:
-                logger.warning("row %s is set apart: %s", refusal.key, refusal.error)
+                logger.warning(
+                    "%s: row %s is set apart: %s", self._registered, refusal.key, refusal.error
+                )
                 record_failure(self._connection, self._registered, refusal)
             forget_failures(self._connection, self._registered, sound)
             count_encoded(self._connection, self._registered, written)

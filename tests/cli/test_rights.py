@@ -100,7 +100,7 @@ def test_a_watcher_is_told_what_to_do_too(
             time.sleep(0.01)
         stop.set()
         watching.join()
-    assert "public.articles: Postgres says: query would be affected" in caplog.text
+    assert "public.articles (embedding): Postgres says: query would be affected" in caplog.text
     assert "ALTER ROLE … BYPASSRLS" in caplog.text
 
 

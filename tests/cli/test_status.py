@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from gte_pg.cli import main
@@ -14,7 +15,11 @@ from tests.tables import ARTICLES, Interrupted, add_embedding
 
 
 def test_failures_are_told_with_their_attempts(
-    dsn: str, connection: Connection, model: str, encoder: Encoder
+    dsn: str,
+    connection: Connection,
+    model: str,
+    encoder: Encoder,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     connection.execute(ARTICLES)
     articles = add_embedding(dsn, connection, "articles", ("title",), model)
@@ -37,4 +42,7 @@ def test_failures_are_told_with_their_attempts(
             attempt == 5,
         )
         assert "out of luck" in failure["error"]
+        logged = "public.articles (embedding): row 7 is set apart: RuntimeError('out of luck')"
+        assert [record.getMessage() for record in caplog.records] == [logged]
+        caplog.clear()
         connection.execute("UPDATE gte.failure SET retry_at = now() WHERE retry_at IS NOT NULL")

@@ -93,8 +93,8 @@ def test_rows_that_another_worker_holds_are_told_from_those_that_failed(
     done = gte_pg(dsn, "sync")
     assert done.exit_code == 1
     told = re.fullmatch(
-        rf"Error: public.articles: 12 rows are held by another worker \(\S+:{os.getpid()}\) until "
-        r"([\d:]{8}); if that one is gone, they come back then\n"
+        r"Error: public.articles \(embedding\): 12 rows are held by another worker "
+        rf"\(\S+:{os.getpid()}\) until ([\d:]{{8}}); if that one is gone, they come back then\n"
         r"1 row is still pending; see gte-pg status\n",
         done.stderr,
     )
