@@ -100,7 +100,7 @@ class Worker:
         # How often in a row the oldest rows were held by somebody, and since when.
         self._held, self._held_since = 0, 0.0
         self.wary_until = wary_until
-        self._not_found: list[str] = []
+        self._not_found: set[str] = set()
         # What it is at.
         self._batch: Batch | None = None
         self._turn = turn if turn is not None else threading.Lock()
@@ -173,8 +173,8 @@ class Worker:
         left = read - written - cleared - len(failed)
         if not read:
             # Gone, unless they come again: keys by which no row is found must not keep it for ever.
-            left = len(batch.keys) if batch.keys == self._not_found else 0
-            self._not_found = batch.keys
+            left = len(self._not_found.intersection(batch.keys))
+            self._not_found.update(batch.keys)
         if left:
             self.wary_until = time.monotonic() + _WARY_SECONDS
         return Round(written, len(failed), left)

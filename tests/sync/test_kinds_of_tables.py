@@ -48,6 +48,10 @@ def test_a_key_that_finds_no_row_does_not_keep_a_worker_for_ever(
     unfit = replace(notes, declaration=replace(notes.declaration, key=key))
     rounds = list(islice(Worker(connection, unfit, encoder).rounds(), 4))
     assert [(done.encoded, done.left) for done in rounds] == [(1, 0), (0, 0), (0, 1), (0, 1)]
+    # Nor do several, which come batch by batch and in turn.
+    connection.execute("INSERT INTO notes VALUES (3, 'a cow', NULL), (4, 'a hen', NULL)")
+    rounds = list(islice(Worker(connection, unfit, encoder, batch_rows=1).rounds(), 6))
+    assert [done.left for done in rounds][-2:] == [1, 1]
 
 
 @pytest.mark.parametrize("rule", ["DO ALSO SELECT 1", "WHERE old.id = 1 DO INSTEAD NOTHING"])
