@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gte_pg.encoder.batching import arrange, batches
 from gte_pg.encoder.chunks import chunks
 from gte_pg.encoder.encoded import Encoded, gathered
-from gte_pg.encoder.forks import renew_in_forks
+from gte_pg.encoder.forks import PerProcess
 from gte_pg.encoder.open_graph import PROVIDERS
 from gte_pg.encoder.pooling import normalised, pooled
 from gte_pg.encoder.ready_made_session import ReadyMadeSession
@@ -59,18 +59,18 @@ class Encoder:
         self._directory = directory
         self._head = head
         self._threads = threads
-        self._callers = self._new_callers()
+        self._turns = PerProcess(lambda: Semaphore(threads))
         # The last layer need not compute what no one looks at.
         self._firsts_only = (
             directory.pooling == "cls" and head is None and not is_ready_made(directory.path)
         )
         # Both take half a second for the largest models. The session opens without Python's lock, and
         # the tokenizer loads with it: so the session begins first, and neither waits for the other.
-        opening = self._callers.submit(self._open_session, threads, providers)
-        wait([opening], timeout=HEAD_START_SECONDS)
-        self._tokenizer = _fitting_tokenizer(directory, weighted=head is not None)
-        self._session = opening.result()
-        renew_in_forks(self)
+        with _new_threads(1) as beside:
+            opening = beside.submit(self._open_session, threads, providers)
+            wait([opening], timeout=HEAD_START_SECONDS)
+            self._tokenizer = _fitting_tokenizer(directory, weighted=head is not None)
+            self._session = opening.result()
 
     @classmethod
     def load(
@@ -163,13 +163,14 @@ class Encoder:
             return start, self._tokenizer.tokenize(chunk, limit, first=start)
 
         ready = None
-        for start, chunk in chunks(texts):
-            if ready is None:
-                ready = tokenize(start, chunk)
-                continue
-            following = self._callers.submit(tokenize, start, chunk)
-            yield ready
-            ready = following.result()
+        with _new_threads(1) as beside:
+            for start, chunk in chunks(texts):
+                if ready is None:
+                    ready = tokenize(start, chunk)
+                    continue
+                following = beside.submit(tokenize, start, chunk)
+                yield ready
+                ready = following.result()
         if ready is not None:
             yield ready
 
@@ -213,8 +214,15 @@ class Encoder:
         def run(group: list[int]) -> tuple[NDArray[np.float32], list[Row]]:
             return self._encode_batch([texts[index].ids for index in group], alone=alone)
 
-        results = map(run, groups) if alone else self._callers.map(run, groups)
-        return zip(groups, results, strict=True)
+        def run_in_turn(group: list[int]) -> tuple[NDArray[np.float32], list[Row]]:
+            with self._turns():
+                return run(group)
+
+        if alone:
+            yield groups[0], run(groups[0])
+            return
+        with _new_threads(min(self._threads, len(groups))) as beside:
+            yield from zip(groups, beside.map(run_in_turn, groups), strict=True)
 
     def _encode_batch(
         self, ids: list[list[int]], *, alone: bool
@@ -230,15 +238,6 @@ class Encoder:
         tokens = np.split(self._tokenizer.canonical[batch.tokens], batch.starts[1:])
         weights = np.split(weigh(hidden, self._head), batch.starts[1:])
         return vectors, [strongest(*pair) for pair in zip(tokens, weights, strict=True)]
-
-    def _new_callers(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, thread_name_prefix="gte-pg-encode")
-
-    def renew_in_fork(self) -> None:
-        self._callers = self._new_callers()
-        # The tokenizer's threads are the parent's too, and nobody can renew those.
-        if "TOKENIZERS_PARALLELISM" in os.environ:
-            os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
     def _open_session(self, threads: int, providers: Sequence[str]) -> Session | ReadyMadeSession:
         directory, precision = self._directory, self.identity.precision
@@ -292,6 +291,13 @@ def _check(identity: ModelIdentity, directory: ModelDirectory, head: TokenHead |
         )
 
 
+def _new_threads(count: int) -> ThreadPoolExecutor:
+    """Return threads for one task. None waits for the next: a fork would have it without its threads, and
+    the end of the process would wait for them.
+    """
+    return ThreadPoolExecutor(count, thread_name_prefix="gte-pg-encode")
+
+
 def _processors() -> int:
     """Return how many processors this process may use, which in a container are not all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -308,19 +314,8 @@ def _fitting_tokenizer(directory: ModelDirectory, *, weighted: bool) -> Tokenize
     return tokenizer
 
 
-class _Loaded:
-    """The encoders of this process, and who is loading one: in a fork, nobody."""
-
-    def __init__(self) -> None:
-        self.encoders: dict[tuple[str, Precision], Encoder] = {}
-        self.renew_in_fork()
-        renew_in_forks(self)
-
-    def renew_in_fork(self) -> None:
-        self.loading = Lock()
-
-
-_loaded = _Loaded()
+_encoders: dict[tuple[str, Precision], Encoder] = {}
+_loading = PerProcess(Lock)
 
 
 def load_encoder(name_or_directory: str, *, precision: Precision = "float32") -> Encoder:
@@ -334,8 +329,8 @@ def load_encoder(name_or_directory: str, *, precision: Precision = "float32") ->
     known = find(name_or_directory)
     name = known.name if known else str(Path(name_or_directory).expanduser().resolve())
     key = (name, precision)
-    if key not in _loaded.encoders:
-        with _loaded.loading:
-            if key not in _loaded.encoders:
-                _loaded.encoders[key] = Encoder.load(name_or_directory, precision=precision)
-    return _loaded.encoders[key]
+    if key not in _encoders:
+        with _loading():
+            if key not in _encoders:
+                _encoders[key] = Encoder.load(name_or_directory, precision=precision)
+    return _encoders[key]

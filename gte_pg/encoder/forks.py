@@ -1,29 +1,26 @@
-"""A forked process has none of its parent's threads: what is made of threads is renewed in it."""
+"""What a fork cannot take from its parent: a lock that is held there is given back by nobody here.
+
+Forks are known by the process's id: servers like uWSGI fork in C, and Python's own hooks do not run.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Protocol
-from weakref import WeakSet
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
-__all__ = ["renew_in_forks"]
+__all__ = ["PerProcess"]
 
-
-class Threaded(Protocol):
-    def renew_in_fork(self) -> None: ...
+T = TypeVar("T")
 
 
-_alive: WeakSet[Threaded] = WeakSet()
+class PerProcess(Generic[T]):
+    """One of a kind in each process, made when it is first asked for there."""
 
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[int, T] = {}
 
-def renew_in_forks(threaded: Threaded) -> None:
-    """Call `renew_in_fork` in each process that is forked from this one, before anything else there."""
-    _alive.add(threaded)
-
-
-def _renew_all() -> None:
-    for threaded in list(_alive):
-        threaded.renew_in_fork()
-
-
-os.register_at_fork(after_in_child=_renew_all)
+    def __call__(self) -> T:
+        # Threads that come at the same time get the same one.
+        return self._made.setdefault(os.getpid(), self._make())

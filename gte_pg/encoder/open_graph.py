@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Any
+from weakref import finalize
 
-from gte_pg.encoder.forks import renew_in_forks
+from gte_pg.encoder.forks import PerProcess
 from gte_pg.errors import ModelError
 from gte_pg.models.catalogue import Precision
 
@@ -32,10 +33,13 @@ SLOWER = ("BiasGeluFusion",)
 
 # One session is opened at a time, and none while the process is forked: the runtime's own locks would
 # be held for ever in the fork.
-_opening = RLock()
+_opening = PerProcess(RLock)
 os.register_at_fork(
-    before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release
+    before=lambda: _opening().acquire(), after_in_parent=lambda: _opening().release()
 )
+
+# A process, and whether the batches of its session are alone.
+_Key = tuple[int, bool]
 
 
 class OpenGraph:
@@ -54,14 +58,14 @@ class OpenGraph:
         advice: str,
     ) -> None:
         self._path, self._providers, self._advice = path, providers, advice
-        with _opening:  # the runtime is imported, and no fork may find it half imported either
+        with _opening():  # the runtime is imported, and no fork may find it half imported either
             _check_providers(providers)
         self._two = precision == "float32" and tuple(providers) == PROVIDERS
         self._lone_threads = min(threads, LONE_THREADS)
-        self._sessions: dict[bool, Any] = {}
-        self._runs: set[object] = set()
+        self._sessions: dict[_Key, Any] = {}
+        self._runs: set[tuple[int, object]] = set()
+        finalize(self, _leave_to_the_parent, self._sessions)
         self.session(alone=False)
-        renew_in_forks(self)
 
     def run(
         self,
@@ -72,7 +76,7 @@ class OpenGraph:
         alone: bool,
     ) -> Any:
         """Return the graph's first output for a batch. Blocks."""
-        session, this = self.session(alone=alone), object()
+        session, this = self.session(alone=alone), (os.getpid(), object())
         self._runs.add(this)
         try:
             return session.run(outputs, inputs, options)[0]
@@ -83,23 +87,23 @@ class OpenGraph:
         """Return the session for a batch. The first one that is `alone` blocks for as long as it takes
         to read and pack the weights: up to a second for the largest models.
         """
-        alone = alone and self._two
-        if alone not in self._sessions:
-            with _opening:
-                if alone not in self._sessions:
-                    self._sessions[alone] = self._opened(alone=alone)
-        return self._sessions[alone]
+        key = os.getpid(), alone and self._two
+        if key not in self._sessions:
+            with _opening():
+                if key not in self._sessions:
+                    self._sessions[key] = self._inherited(key) or self._opened(alone=key[1])
+        return self._sessions[key]
 
-    def renew_in_fork(self) -> None:
-        """Forget, in a fork, the sessions that have threads or were running: they open again when needed.
+    def _inherited(self, own: _Key) -> Any:
+        """Return the session of the process that this one was forked from, whose memory the two share.
 
-        The others, and the memory of theirs, are shared with the parent.
+        None if it has threads, which are not here, or if a run was on: nobody ends that here.
         """
-        for alone in list(self._sessions):
-            if self._runs or (alone and self._lone_threads > 1):
-                # Never destroyed: it would wait for its threads, even when the process ends.
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._sessions.pop(alone)))
-        self._runs = set()
+        theirs = [key for key in self._sessions if key[0] != own[0] and key[1] == own[1]]
+        if not theirs or (own[1] and self._lone_threads > 1):
+            return None
+        was_running = any(process == theirs[-1][0] for process, _ in list(self._runs))
+        return None if was_running else self._sessions.pop(theirs[-1])
 
     def _opened(self, *, alone: bool) -> Any:
         options = runtime().SessionOptions()
@@ -123,6 +127,15 @@ class OpenGraph:
             raise ModelError(
                 f"the graph {self._path} cannot be loaded: {error}; {self._advice}"
             ) from error
+
+
+def _leave_to_the_parent(sessions: Mapping[_Key, Any]) -> None:
+    """Let no session be destroyed that a fork has from its parent: it would wait for its threads, even
+    when the process ends.
+    """
+    for (process, _), session in sessions.items():
+        if process != os.getpid():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 def _check_providers(providers: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ object: texts may be encoded from several threads, each with its own limit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ __all__ = ["TokenizedText", "Tokenizer"]
 # word cut off within 100 characters BERT makes as many tokens, and one of the whole word.
 CHARACTERS_PER_TOKEN = 32
 TOKENS_BEYOND = 128
+# A process with another id is a fork of this one.
+PROCESS = os.getpid()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,9 @@ class Tokenizer:
         return text.lower() if self._lower_case else text
 
     def _bodies(self, texts: Sequence[str]) -> list[list[int]]:
+        if os.getpid() != PROCESS and "TOKENIZERS_PARALLELISM" in os.environ:
+            # Its threads are the parent's, and it is told not to see to that itself.
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 

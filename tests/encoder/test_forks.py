@@ -1,4 +1,7 @@
-"""What a forked process does with its parent's encoders: each test forks a Python of its own."""
+"""What a forked process does with its parent's encoders: each test forks a Python of its own.
+
+By `os.fork`, and as uWSGI forks: in C, without the hooks of `os.register_at_fork`.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,22 @@ from pathlib import Path
 import pytest
 
 PARENT = """
-import os, signal, sys, threading
+import ctypes, os, signal, sys, threading
 from gte_pg import Encoder, load_encoder
 
 model, texts = sys.argv[1], [f"text {number} " * 60 for number in range(100)]
+forks = [os.fork, ctypes.PyDLL(None).fork]
 
 def fork(use):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)  # it would hang
-        try:
-            use()
-        finally:
-            sys.exit()  # as a worker of gunicorn ends, and not by os._exit
-    assert os.waitpid(child, 0)[1] == 0
+    for way in forks:
+        child = way()
+        if child == 0:
+            signal.alarm(10)  # it would hang
+            try:
+                use()
+            finally:
+                sys.exit()  # as a worker of gunicorn ends, and not by os._exit
+        assert os.waitpid(child, 0)[1] == 0, way
 """
 
 USED = """
@@ -34,6 +39,9 @@ def use():
 encoder = Encoder.load(model, precision=sys.argv[2], threads=2)
 many, lone = encoder.encode(texts).dense, encoder.encode(["cat"]).dense
 fork(use)
+fork(lambda: None)
+forks.pop(0)
+fork(lambda: fork(use))
 use()
 """
 
@@ -66,6 +74,7 @@ def encode():
 encoder, ended = Encoder.load(model, precision="int8", threads=2), threading.Event()
 other = threading.Thread(target=encode)
 other.start()
+forks.pop()  # it would wait for the other thread
 for _ in range(12):
     fork(lambda: encoder.encode(texts[:6]))
 ended.set()
