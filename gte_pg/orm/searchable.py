@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, deferred
+from sqlalchemy.orm import DeclarativeMeta, Mapper, deferred
 
 from gte_pg.errors import DeclarationError
 from gte_pg.orm.embedding import Embedding, embeddings_of
@@ -162,8 +162,12 @@ def _is_to_be_mapped(cls: type) -> bool:
 
 
 def _is_mapped_later(cls: type) -> bool:
-    """Whether a class is mapped later: by a decorator, or by `prepare()` of a reflecting base."""
-    return not hasattr(cls, "registry") or hasattr(cls, "prepare")
+    """Whether a class is mapped later: by a decorator, by `prepare()` of a reflecting base, or by the
+    metaclass that a base of `declarative_base()` has.
+    """
+    return (
+        not hasattr(cls, "registry") or hasattr(cls, "prepare") or isinstance(cls, DeclarativeMeta)
+    )
 
 
 def _declared_here(cls: type) -> dict[str, Embedding]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import (
     Mapped,
     MappedAsDataclass,
     Session,
+    declarative_base,
     declared_attr,
     mapped_column,
     registry,
@@ -225,6 +226,27 @@ def dataclasses() -> list[Any]:
     return [Letter]
 
 
+def base_with_a_metaclass() -> list[Any]:
+    base = declarative_base()
+
+    class Document(Searchable, base):  # type: ignore[misc, valid-type]
+        __abstract__ = True
+        id = sa.Column(sa.Integer, primary_key=True)
+        title = sa.Column(sa.Text)
+        embedding = Embedding("title", model=MODEL)
+
+    class Letter(Document):
+        __tablename__ = "letters"
+
+    class Memo(Searchable, base):  # type: ignore[misc, valid-type]
+        __tablename__ = "memos"
+        id = sa.Column(sa.Integer, primary_key=True)
+        title = sa.Column(sa.Text)
+        embedding = Embedding("title", model=MODEL)
+
+    return [Letter, Memo]
+
+
 def attributes_that_are_not_called_like_their_columns() -> list[Any]:
     class Base(DeclarativeBase):
         pass
@@ -301,6 +323,7 @@ def imperative() -> list[Any]:
         inheritance_from_a_class_with_a_mixin,
         inheritance_from_an_abstract_base,
         dataclasses,
+        base_with_a_metaclass,
         attributes_that_are_not_called_like_their_columns,
         two_embeddings,
         decorated,
