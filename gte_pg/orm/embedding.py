@@ -35,6 +35,7 @@ from gte_pg.declaration import (
 from gte_pg.errors import DeclarationError
 from gte_pg.install import attach_statements, detach_statements, prepare_database, standbys_of
 from gte_pg.models import Precision, identify
+from gte_pg.search import named_column
 
 # The key of a table's embeddings in its `info`.
 INFO_KEY = "gte_pg"
@@ -178,6 +179,8 @@ class Embedding(SchemaItem):
         """Attach to a table; SQLAlchemy calls this for every item of a `Table(...)`."""
         table = cast("sa.Table", parent)
         names = {column.name for column in table.columns}
+        keys = {column.key: column.name for column in table.columns}
+        self.rename_columns(lambda name: name if name in names else keys.get(name, name))
         for source in self.source:
             if source not in names:
                 raise DeclarationError(
@@ -194,7 +197,8 @@ class Embedding(SchemaItem):
                 table.append_column(column)
             if name == f"{self.name}_pending":
                 # None is written, and not left to the default.
-                table.c[name].type = table.c[name].type.evaluates_none()
+                pending = named_column(table, name)
+                pending.type = pending.type.evaluates_none()
         embeddings[self.name] = self
         for event in (self._before_create, self._after_create, self._before_drop):
             sa.event.listen(table, event.__name__.lstrip("_"), event, propagate=True)

@@ -24,6 +24,7 @@ from sqlalchemy.util.concurrency import await_, in_greenlet
 from gte_pg.declaration import Declaration, declared_encoder, text_hash, written_text
 from gte_pg.encoder import Encoded
 from gte_pg.orm.embedding import Embedding, embeddings_of
+from gte_pg.search import named_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,9 @@ def _attributes(
 ) -> dict[str, str] | None:
     """Return the attributes of the columns by their names; None if the class leaves one of them out."""
     try:
-        return {name: mapper.get_property_by_column(table.c[name]).key for name in columns}
+        return {
+            name: mapper.get_property_by_column(named_column(table, name)).key for name in columns
+        }
     except UnmappedColumnError:
         return None
 
@@ -143,7 +146,7 @@ def _texts(
         except InvalidRequestError:
             # It is not to be loaded: `raiseload`.
             return None
-        if type(value) is int and isinstance(table.c[column].type, sa.Integer):
+        if type(value) is int and isinstance(named_column(table, column).type, sa.Integer):
             value = str(value)
         if not (value is None or isinstance(value, str)):
             return None

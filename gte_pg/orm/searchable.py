@@ -24,7 +24,7 @@ from gte_pg.orm.search import (
     query_vectors,
     similar_statement,
 )
-from gte_pg.search import QueryVectors
+from gte_pg.search import QueryVectors, named_column
 
 
 class Searchable:
@@ -50,10 +50,10 @@ class Searchable:
         declared = _declared_here(cls) if _is_to_be_mapped(cls) else {}
         table = vars(cls).get("__table__")
         for name, embedding in declared.items():
-            columns = embedding.columns()
+            columns: Mapping[str, sa.ColumnElement[Any]] = embedding.columns()
             if isinstance(table, sa.Table):
                 embedding._set_parent_with_dispatch(table)
-                columns = {key: table.c[key] for key in columns}
+                columns = {key: named_column(table, key) for key in columns}
             setattr(cls, name, None)
             for key, column in columns.items():
                 # Vectors are large and rarely wanted: loaded on access, not with every entity.
@@ -215,6 +215,7 @@ def _attach(mapper: Mapper[Any], cls: type) -> None:
 
 def _column_name(mapper: Mapper[Any], name: str) -> str:
     """Return the column of a source, which may be written as the column or as its attribute."""
-    if name in mapper.local_table.c or name not in mapper.columns:
+    names = [column.name for column in mapper.local_table.c]
+    if name in names or name not in mapper.columns:
         return name
     return mapper.columns[name].name

@@ -17,7 +17,7 @@ from gte_pg.search.search import Hit, gte_search_call, search
 from gte_pg.search.shared_tokens import shared_tokens
 from gte_pg.search.statement import key_columns, search_statement, stored_statement
 from gte_pg.search.stored_row import stored_vectors
-from gte_pg.search.tables import Tables
+from gte_pg.search.tables import Tables, named_column
 
 __all__ = [
     "MOST_INDEXED_ROWS",
@@ -35,6 +35,7 @@ __all__ = [
     "explain",
     "gte_search_call",
     "key_columns",
+    "named_column",
     "sample_questions",
     "search",
     "search_statement",

@@ -88,7 +88,7 @@ class Tables:
 
     def _same_row(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
         names = [column.name for column in self.declaration.key]
-        return sa.and_(*(_named(rows, name) == self.column(name) for name in names))
+        return sa.and_(*(named_column(rows, name) == self.column(name) for name in names))
 
     def keys(self) -> list[sa.ColumnElement[Any]]:
         return [
@@ -97,12 +97,13 @@ class Tables:
         ]
 
     def column(self, name: str) -> sa.ColumnElement[Any]:
-        return _named(self.vectors, name)
+        return named_column(self.vectors, name)
 
     def system_column(self, name: str) -> sa.ColumnElement[Any]:
         """A column that every table has and no declaration of it names: ctid, tableoid."""
         return sa.column(name, _selectable=self.vectors)
 
 
-def _named(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
+def named_column(table: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
+    """Return the column that the database calls so; SQLAlchemy finds columns by their keys."""
     return next(column for column in table.c if column.name == name)

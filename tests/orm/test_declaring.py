@@ -266,6 +266,30 @@ def attributes_that_are_not_called_like_their_columns() -> list[Any]:
     return [Letter, Memo]
 
 
+def columns_whose_key_is_not_their_name() -> list[Any]:
+    class Base(DeclarativeBase):
+        pass
+
+    class Letter(Searchable, Base):
+        __table__ = sa.Table(
+            "letters",
+            Base.metadata,
+            sa.Column("Letter", sa.Integer, primary_key=True, key="id"),
+            sa.Column("heading", sa.Text, key="title"),
+            Embedding("heading", name="embedding", model=MODEL),
+        )
+
+    class Memo(Searchable, Base):
+        __tablename__ = "memos"
+        id: Mapped[int] = mapped_column("Memo", key="memo", primary_key=True)
+        title: Mapped[str] = mapped_column("heading", key="line")
+        embedding = Embedding("line", model=MODEL)
+        by_attribute = Embedding("title", model=MODEL)
+        by_template = Embedding(template="re: {line}", model=MODEL)
+
+    return [Letter, Memo]
+
+
 def two_embeddings() -> list[Any]:
     class Base(DeclarativeBase):
         pass
@@ -325,6 +349,7 @@ def imperative() -> list[Any]:
         dataclasses,
         base_with_a_metaclass,
         attributes_that_are_not_called_like_their_columns,
+        columns_whose_key_is_not_their_name,
         two_embeddings,
         decorated,
         imperative,

@@ -56,6 +56,26 @@ def by_a_reflected_table(made: sa.Engine) -> type[Any]:
     return Article
 
 
+def by_a_reflected_table_that_calls_its_columns_otherwise(made: sa.Engine) -> type[Any]:
+    class Base(DeclarativeBase):
+        pass
+
+    def rename(_inspector: object, _table: object, column: dict[str, Any]) -> None:
+        column["key"] = f"my_{column['name']}"
+
+    class Article(Searchable, Base):
+        __table__ = sa.Table(
+            "articles",
+            Base.metadata,
+            autoload_with=made,
+            listeners=[("column_reflect", rename)],
+        )
+        id, title, region = __table__.c.my_id, __table__.c.my_title, __table__.c.my_region
+        embedding = Embedding("title", model=MODEL)
+
+    return Article
+
+
 @pytest.fixture
 def made(dsn: str) -> Iterator[sa.Engine]:
     made = engine(dsn)
@@ -65,7 +85,12 @@ def made(dsn: str) -> Iterator[sa.Engine]:
 
 @pytest.mark.parametrize(
     "declare",
-    [by_deferred_reflection, by_automap, by_a_reflected_table],
+    [
+        by_deferred_reflection,
+        by_automap,
+        by_a_reflected_table,
+        by_a_reflected_table_that_calls_its_columns_otherwise,
+    ],
     ids=lambda way: way.__name__,
 )
 def test_a_table_that_is_there_is_mapped_with_its_embedding(
