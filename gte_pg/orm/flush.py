@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pgvector import SparseVector
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import InstanceState, Mapper, Session
-from sqlalchemy.orm.attributes import flag_modified
+from sqlalchemy.orm.attributes import flag_modified, set_attribute
 from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
@@ -70,7 +70,8 @@ def _set(entity: Any, attributes: Mapping[str, str], values: Mapping[str, object
     fit in one statement.
     """
     for column, value in values.items():
-        setattr(entity, attributes[column], value)
+        # Not by setattr, which a class may allow for its own fields only.
+        set_attribute(entity, attributes[column], value)
         flag_modified(entity, attributes[column])
 
 

@@ -266,6 +266,24 @@ def attributes_that_are_not_called_like_their_columns() -> list[Any]:
     return [Letter, Memo]
 
 
+def fields_that_are_checked() -> list[Any]:
+    """As those of SQLModel and pydantic are, which know nothing of the embedding's."""
+    base = declarative_base()
+
+    class Letter(Searchable, base):  # type: ignore[misc, valid-type]
+        __tablename__ = "letters"
+        __table_args__ = (Embedding("title", name="embedding", model=MODEL),)
+        id = sa.Column(sa.Integer, primary_key=True)
+        title = sa.Column(sa.Text)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name.startswith("embedding"):
+                raise ValueError(f"Letter has no field {name!r}")
+            super().__setattr__(name, value)
+
+    return [Letter]
+
+
 def columns_whose_key_is_not_their_name() -> list[Any]:
     class Base(DeclarativeBase):
         pass
@@ -349,6 +367,7 @@ def imperative() -> list[Any]:
         dataclasses,
         base_with_a_metaclass,
         attributes_that_are_not_called_like_their_columns,
+        fields_that_are_checked,
         columns_whose_key_is_not_their_name,
         two_embeddings,
         decorated,
