@@ -62,7 +62,7 @@ def query_statement(
 ) -> sa.Select[Any]:
     """Return the best rows for a query; a text is encoded here and now."""
     table, declaration = _declared(cls, options.get("embedding"))
-    if isinstance(query, str):
+    if not isinstance(query, QueryVectors):
         query = encode_query(declared_encoder(declaration), declaration, query)
     vectors = {"dense": query.dense, "sparse": query.sparse}
     return _statement(cls, table, declaration, vectors, with_parts, options)
@@ -128,7 +128,7 @@ def _key(cls: type, table: sa.Table, row: object) -> list[sa.ColumnElement[Any]]
             )
         values = state.identity
     columns = list(table.primary_key)
-    if len(values) != len(columns):
+    if len(values) != len(columns) or any(value is None for value in values):
         names = ", ".join(column.name for column in columns)
         raise QueryError(
             f"the key {row!r} does not fit the primary key ({names}) of {table.name!r}: give a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -58,6 +59,11 @@ def check_limit(limit: int) -> int:
 
 def encode_query(encoder: Encoder, declaration: Declaration, text: str) -> QueryVectors:
     """Encode a query for an embedding. Blocks for the encoding of one text: milliseconds."""
+    if not isinstance(text, str):
+        raise QueryError(
+            f"the query is {reprlib.repr(text)} ({type(text).__name__}): give a text, or the "
+            "QueryVectors of one"
+        )
     if not text.strip():
         raise QueryError("the query is empty: there is nothing to compare the rows with")
     declaration.check_model(encoder.identity)

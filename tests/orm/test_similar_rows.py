@@ -77,12 +77,23 @@ def test_a_row_without_a_vector_is_like_no_other(session: Session) -> None:
 def test_what_names_no_row_is_refused() -> None:
     with pytest.raises(QueryError, match="not stored yet"):
         Article.similar(Article(id=1), embedding="embedding")
-    with pytest.raises(QueryError, match=r"primary key \(id\)"):
-        Article.similar((1, 2), embedding="embedding")
+    for key in ((1, 2), None):
+        with pytest.raises(QueryError, match=r"primary key \(id\)"):
+            Article.similar(key, embedding="embedding")
     with pytest.raises(DeclarationError, match="2 embeddings"):
         Article.similar(1)
     with pytest.raises(QueryError, match="at least one"):
         Article.similar(1, embedding="plain", limit=0)
+
+
+@pytest.mark.parametrize(
+    ("query", "seen"),
+    [(None, r"None \(NoneType\)"), (5, r"5 \(int\)"), ([0.5], r"\[0.5\] \(list\)")],
+)
+def test_a_query_that_is_no_text_is_refused(query: Any, seen: str) -> None:
+    for ask in (Article.search, Article.encode_query):
+        with pytest.raises(QueryError, match=f"the query is {seen}: give a text"):
+            ask(query, embedding="plain")
 
 
 def test_options_of_another_kind_are_refused() -> None:
