@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from gte_pg.database import Connection, Registered, connect, engine
@@ -68,14 +69,23 @@ def test_nobody_waits_for_ever(connection: Connection, articles: Registered) -> 
         connection.execute("SELECT gte.wait_until_synced('articles', NULL)")
 
 
-def test_who_waits_on_a_connection_of_another_kind_is_told_where_there_is_one(
+def test_who_has_a_session_or_connection_of_sqlalchemy_waits_on_it(
     dsn: str, connection: Connection, articles: Registered
 ) -> None:
-    drain(connection, articles)
-    with Session(engine(dsn)) as session:
-        for other in (session, session.connection()):
-            wrong: Any = other
-            with pytest.raises(DatabaseError, match=f"sqlalchemy's {type(other).__name__}"):
-                wait_until_synced(wrong, "articles")
-        beneath: Any = session.connection().connection.driver_connection
-        assert wait_until_synced(beneath, "articles")
+    made = engine(dsn)
+    with Session(made) as session, made.connect() as another:
+        for own in (session, session.connection(), another):
+            assert not wait_until_synced(own, "articles", timeout=0)
+            assert own.in_transaction(), "and SQLAlchemy knows it"
+        drain(connection, articles)
+        for own in (session, session.connection(), another):
+            assert wait_until_synced(own, "articles", timeout=0)
+
+
+def test_who_waits_on_a_connection_of_another_kind_is_told_which_ones_there_are() -> None:
+    made = sa.create_engine("sqlite://")
+    with made.connect() as other:
+        wrong: list[Any] = [made, other]
+        for one, kind in zip(wrong, ("sqlalchemy's Engine", "sqlite3's Connection"), strict=True):
+            with pytest.raises(DatabaseError, match=f"SQLAlchemy's Session or Connection.*{kind}"):
+                wait_until_synced(one, "articles")
