@@ -19,7 +19,7 @@ demo: $(VENV)/.installed  ## start a Postgres, make this machine's Python docume
 	$(BIN)/gte-pg demo $(if $(QUERY),"$(QUERY)")
 
 test: $(VENV)/.installed  ## run every test on a real Postgres
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 stress: $(VENV)/.installed  ## let applications, workers and trouble loose on a Postgres, and check every vector meanwhile
 	$(BIN)/python -m tests.stress $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
