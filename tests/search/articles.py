@@ -40,6 +40,9 @@ def fill(connection: Connection, rows: int = ROWS) -> None:
 # The dense vector of each row that has one, and its token weights.
 Stored = dict[int, tuple[np.ndarray, dict[int, float]]]
 
+# Score, dense and sparse part of each row.
+Scores = dict[int, tuple[float, float, float]]
+
 
 def stored(connection: Connection, declaration: Declaration) -> Stored:
     vectors = declaration.vectors.as_string()
@@ -53,9 +56,7 @@ def stored(connection: Connection, declaration: Declaration) -> Stored:
     }
 
 
-def reference(
-    rows: Stored, query: QueryVectors, weights: Weights
-) -> dict[int, tuple[float, float, float]]:
+def reference(rows: Stored, query: QueryVectors, weights: Weights) -> Scores:
     """Return score, dense and sparse part of every row by the reference formula."""
     dense_query = np.array(eval(query.dense))
     sparse_query = parse_sparse(query.sparse)

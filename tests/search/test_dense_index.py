@@ -68,10 +68,11 @@ def test_what_the_index_holds_brings_rows_that_whole_vectors_score(
     assert definition.format(all=articles.declaration.dimensions) in written
     tolerance = 1e-5 if storage == "vector" else 2e-3
     found = wanted = 0
+    rows = stored(connection, articles.declaration)
     for weights in (Weights(), Weights(1, 0), Weights(1, 1)):
         for text in QUERIES:
             query = encode_query(encoder, articles.declaration, text)
-            truth = reference(stored(connection, articles.declaration), query, weights)
+            truth = reference(rows, query, weights)
             hits = search(connection, articles, query, weights=weights)
             for hit in hits:
                 expected = truth[hit.key["id"]]

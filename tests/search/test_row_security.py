@@ -93,9 +93,10 @@ def test_a_tenant_finds_the_best_of_its_own_rows(
     connection: Connection, articles: Registered, encoder: Encoder, name: str, weights: Weights
 ) -> None:
     own = ids_of(connection, name)
+    rows = stored(connection, articles.declaration)
     for text in QUERIES:
         query = encode_query(encoder, articles.declaration, text)
-        truth = reference(stored(connection, articles.declaration), query, weights)
+        truth = reference(rows, query, weights)
         best = sorted((truth[key][0] for key in own), reverse=True)[:10]
         if weights.dense == 0:
             best = [score for score in best if score > 0]

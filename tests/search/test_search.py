@@ -77,11 +77,12 @@ def test_scores_are_the_reference_formula_on_the_stored_vectors(
     registered = add_embedding(dsn, connection, "articles", ("title",), model, storage=storage)
     drain(connection, registered)
     tolerance = 1e-5 if storage == "vector" else 2e-3
+    rows = stored(connection, registered.declaration)
     for weights in WEIGHTS:
         for text in QUERIES:
             query = encode_query(encoder, registered.declaration, text)
             hits = search(connection, registered, query, weights=weights, exact=exact)
-            truth = reference(stored(connection, registered.declaration), query, weights)
+            truth = reference(rows, query, weights)
             assert len(hits) == 10 or weights.dense == 0
             check_scores(hits, truth, tolerance)
 
@@ -89,10 +90,11 @@ def test_scores_are_the_reference_formula_on_the_stored_vectors(
 def test_exact_is_the_true_top_k(
     connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
+    rows = stored(connection, articles.declaration)
     for weights in WEIGHTS:
         query = encode_query(encoder, articles.declaration, "a cat on the mat")
         hits = search(connection, articles, query, limit=50, weights=weights, exact=True)
-        truth = reference(stored(connection, articles.declaration), query, weights)
+        truth = reference(rows, query, weights)
         best = sorted((score for score, _, _ in truth.values()), reverse=True)[:50]
         assert [hit.score for hit in hits] == pytest.approx(best, abs=1e-5)
 
