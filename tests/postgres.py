@@ -23,7 +23,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from gte_pg.database import Connection, connect, engine, ensure_schema
+from gte_pg.database import Connection, connect, engine
+from gte_pg.install import prepare_database
 
 _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
 
@@ -143,7 +144,7 @@ def template(server: str) -> Iterator[str]:
     """The name of a database with the gte schema in it, from which each test's is copied."""
     with new_database(server, "template1") as name:
         with engine(make_conninfo(server, dbname=name)).begin() as connection:
-            ensure_schema(connection)
+            prepare_database(connection)
         yield name
 
 

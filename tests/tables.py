@@ -17,7 +17,6 @@ from gte_pg.database import (
     check_source_text,
     connect,
     engine,
-    ensure_schema,
     find_table,
     load,
     postgres_version,
@@ -25,7 +24,7 @@ from gte_pg.database import (
 )
 from gte_pg.declaration import Declaration, Layout, OnChange, Storage
 from gte_pg.encoder import Encoded, Encoder
-from gte_pg.install import add_statements
+from gte_pg.install import add_statements, prepare_database
 from gte_pg.models import identify
 from gte_pg.sync import Progress, Team, count_broken, sync_once
 from gte_pg.sync.copy_keys import copy_keys
@@ -65,7 +64,7 @@ def add_embedding(
     )
     with engine(dsn).begin() as transaction:
         check_source_text(transaction, declaration)
-        ensure_schema(transaction)
+        prepare_database(transaction)
         for statement in add_statements(declaration, postgres=postgres_version(transaction)):
             run(transaction, statement)
     registered = load(connection, table, name)

@@ -18,6 +18,7 @@ needed costs next to nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,10 +147,12 @@ def statement_text(statement: sa.Select[Any]) -> str:
     return str(statement.compile(dialect=_DIALECT))
 
 
+@functools.lru_cache(maxsize=256)
 def stored_statement(declaration: Declaration, *, exact: bool = False) -> str:
     """Return the statement that `gte.search` runs: `$1`… in the order of `Parameters`, key as jsonb.
 
-    `"{vectors}"` and `"{relation}"` stand for the tables, which may have been renamed by then.
+    `"{vectors}"` and `"{relation}"` stand for the tables, which may have been renamed by then. Kept, as it
+    takes longer to write than to store: tables are made again and again in an application's tests.
     """
     found = search_statement(Tables.stored(declaration), Parameters.named(), exact=exact)
     numbered = {name: f"${place}" for place, name in enumerate(NAMES, start=1)}
