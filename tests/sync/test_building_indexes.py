@@ -297,7 +297,9 @@ def test_a_worker_that_does_not_own_the_table_says_so_and_works_on(
     articles: Registered,
     encoder: Encoder,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("gte_pg.sync.indexes._told", set())
     connection.execute("""
         DO $$ BEGIN
             CREATE ROLE gte_pg_test_worker;
