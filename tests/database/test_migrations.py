@@ -6,6 +6,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from gte_pg.database import Connection, connect, engine, load
 from gte_pg.database.schema import migrations_directory
@@ -56,6 +57,7 @@ def bring_back(dsn: str, revision: str) -> None:
     with made.begin() as connection:
         CONFIG.attributes["connection"] = connection
         command.downgrade(CONFIG, revision)
+        connection.execute(text("COMMENT ON SCHEMA gte IS NULL"))
     made.dispose()
 
 

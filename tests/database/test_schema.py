@@ -211,6 +211,8 @@ def test_another_role_may_use_the_schema_of_its_owner(
         assert drain(own, notes).encoded == 2
         with pytest.raises(DatabaseError, match="GRANT USAGE ON SCHEMA"):
             find_table(own, "closed.notes")
-        connection.execute("UPDATE gte.schema_version SET version_num = '0006'")
+        connection.execute(
+            "UPDATE gte.schema_version SET version_num = '0006'; COMMENT ON SCHEMA gte IS 'older'"
+        )
         with pytest.raises(DatabaseError, match="another version.*run gte-pg init as"):
             add_embedding(limited, own, "team.notes", ("body",), model, name="again")
