@@ -28,7 +28,7 @@ from gte_pg.install import prepare_database
 
 _SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
 
-# A database a test: copied as files it takes a third of the processor time, where nothing is synced.
+# A database a test: copied as files it takes less than half the processor time, where nothing is synced.
 _FEWEST_CYCLES = sql.SQL("STRATEGY file_copy")
 _HAS_STRATEGIES = 150000
 

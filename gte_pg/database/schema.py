@@ -19,10 +19,9 @@ _SCHEMA_LOCK = int.from_bytes(b"gte-pg")
 _PATH = text("SELECT current_setting('search_path')")
 
 # What needs pgvector's types goes when that is dropped, with the schema in which it lies perhaps.
-_HAS_MARK = text("""
-SELECT coalesce(obj_description(to_regnamespace('gte')::oid, 'pg_namespace') = :mark, false)
-       AND EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')
-       AND to_regproc('gte.sparse_keys') IS NOT NULL
+_MARK = text("""
+SELECT obj_description(to_regnamespace('gte')::oid, 'pg_namespace')
+WHERE to_regproc('gte.sparse_keys') IS NOT NULL
 """)
 
 _OWNER = text("""
@@ -42,9 +41,13 @@ def has_schema(connection: Connection, mark: str) -> bool:
     Puts pgvector's schema on the transaction's search path where it lies outside.
     """
     _check_connection(connection)
-    if not connection.execute(_HAS_MARK, {"mark": _comment(mark)}).scalar_one():
+    found = connection.execute(_MARK).scalar_one_or_none()
+    if found is None:
         return False
-    _find_vector_types(connection, ensure_pgvector(connection))
+    vector = ensure_pgvector(connection)
+    if found != _comment(mark, vector):
+        return False
+    _find_vector_types(connection, vector)
     return True
 
 
@@ -68,12 +71,13 @@ def ensure_schema(connection: Connection) -> None:
 def mark_schema(connection: Connection, mark: str) -> None:
     """Put a mark on the schema, for `has_schema`; whoever does not own it leaves it as it is."""
     if not _is_anothers(connection):
-        comment = sql.SQL("COMMENT ON SCHEMA gte IS {}").format(sql.Literal(_comment(mark)))
-        run(connection, comment)
+        comment = sql.Literal(_comment(mark, ensure_pgvector(connection)))
+        run(connection, sql.SQL("COMMENT ON SCHEMA gte IS {}").format(comment))
 
 
-def _comment(mark: str) -> str:
-    return f"gte-pg's own; as gte-pg {mark} makes it"
+def _comment(mark: str, vector: PgVector) -> str:
+    # Where pgvector lies is pinned in functions; it may be moved.
+    return f"gte-pg's own; as gte-pg {mark} makes it, with pgvector in {vector.schema}"
 
 
 def _check_connection(connection: Connection) -> None:
@@ -109,7 +113,7 @@ def _is_anothers(connection: Connection) -> bool:
     found = connection.execute(_OWNER).one_or_none()
     if found is None or found.is_ours:
         return False
-    # Alembic takes a fifth of the time in which gte-pg is imported, and few programs make the schema.
+    # Alembic takes a tenth of the time in which gte-pg is imported, and few programs make the schema.
     from gte_pg.database.migrations import is_current  # noqa: PLC0415
 
     if not is_current(connection):

@@ -87,6 +87,21 @@ def test_pgvector_that_was_dropped_with_its_schema_comes_back(empty_dsn: str, mo
             assert drain(connection, registered).encoded == 1
 
 
+def test_pgvector_that_was_moved_is_found_by_searches_again(
+    dsn: str, connection: Connection, model: str, encoder: Encoder
+) -> None:
+    connection.execute(ARTICLES)
+    connection.execute("INSERT INTO articles VALUES (1, 'cat')")
+    articles = add_embedding(dsn, connection, "articles", ("title",), model)
+    drain(connection, articles)
+    connection.execute("CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere")
+    with engine(dsn).begin() as transaction:
+        prepare_database(transaction)
+    query = encode_query(encoder, articles.declaration, "cat")
+    found = "SELECT key FROM gte.search('articles', %s, %s)"
+    assert connection.execute(found, (query.dense, query.sparse)).fetchone() == ({"id": 1},)
+
+
 def test_who_finds_the_schema_as_it_should_be_changes_nothing_and_waits_for_nobody(
     dsn: str, connection: Connection, model: str
 ) -> None:
