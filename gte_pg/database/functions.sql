@@ -135,6 +135,16 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'The embedding was switched to another model: encode the query by that one.';
     END IF;
+    -- The registry and pg_attribute are read as this transaction sees them, and the search finds its columns
+    -- as they are called now: after an exchange in between these are another model's.
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') AND NOT EXISTS (
+        SELECT FROM gte.embedding AS e JOIN pg_attribute AS a ON a.attrelid = e.vectors AND a.attname = e.name
+        CROSS JOIN LATERAL pg_identify_object_as_address('pg_class'::regclass, a.attrelid, a.attnum) AS now
+        WHERE e.id = embedding AND now.object_names[3] = e.name
+    ) THEN
+        RAISE EXCEPTION 'the embedding was exchanged for another since this transaction began'
+            USING ERRCODE = 'serialization_failure', HINT = 'Begin the transaction anew.';
+    END IF;
     RETURN true;
 END
 $body$;
@@ -320,6 +330,7 @@ BEGIN
             USING ERRCODE = 'undefined_object',
                   HINT = 'gte-pg add TABLE --source COLUMN --model MODEL makes one.';
     END IF;
+    PERFORM gte.check_generation(declared.id, declared.generation);
     SELECT string_agg(format('%I = %L::%s', c, v, t), ' AND '),
         string_agg(format('%L, %I', c, c), ', ')
     INTO condition, row_columns FROM unnest(key_columns, key_values, key_types) AS part (c, v, t);

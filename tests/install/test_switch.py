@@ -282,6 +282,39 @@ def test_a_search_that_waits_for_the_exchange_is_refused_too(
     assert "the vectors are of" in refused[0]
 
 
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_search_with_a_snapshot_from_before_the_exchange_is_refused_too(
+    dsn: str, connection: Connection, articles: Registered, isolation: str
+) -> None:
+    """It sees the former registry, and the columns as they are called now."""
+    declared = articles.declaration
+    query = encode_query(declared_encoder(declared), declared, "title 7")
+    call = gte_search_call(declared, query, 3, Weights(), exact=False).encode()
+    alike = b"SELECT FROM gte.similar('articles', '1')"
+    there = ("switch", "articles", "--model", declared.model, "--precision", "int8")
+    assert gte_pg(dsn, *there).exit_code == 0
+    assert gte_pg(dsn, "switch", "articles", "--back").exit_code == 0
+    with connect(dsn) as reader:
+        reader.execute(f"BEGIN ISOLATION LEVEL {isolation} READ ONLY".encode())
+        reader.execute("SELECT")
+        reader.execute("SAVEPOINT begun")
+        # Its indexes are there: nothing waits for the reader's snapshot.
+        switched = gte_pg(dsn, *there)
+        assert switched.exit_code == 0, switched.output
+        for ask in (
+            lambda: search(reader, articles, query),
+            lambda: reader.execute(call),
+            lambda: reader.execute(alike),
+        ):
+            with pytest.raises(psycopg.errors.SerializationFailure, match="exchanged"):
+                ask()
+            reader.execute("ROLLBACK TO begun")
+        reader.rollback()
+        reader.execute(f"BEGIN ISOLATION LEVEL {isolation} READ ONLY".encode())
+        assert len(reader.execute(alike).fetchall()) == 10
+        reader.rollback()
+
+
 def test_the_rights_on_a_companion_go_along(
     dsn: str, connection: Connection, articles: Registered, plain_model: str
 ) -> None:
