@@ -7,7 +7,7 @@ from gte_pg.cli.print_sql import print_statements
 from gte_pg.cli.words import rows
 from gte_pg.database import connect, load
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import retry_failures, retry_statement
+from gte_pg.sync import retry_failures, retry_statement, while_free
 
 
 @click.command()
@@ -27,7 +27,8 @@ def retry(table: str, keys: tuple[str, ...], name: str | None, print_sql: bool, 
         if print_sql:
             print_statements([retry_statement(registered, list(keys) or None)])
             return
-        retried = retry_failures(connection, registered, list(keys) or None)
+        with while_free(connection, registered):
+            retried = retry_failures(connection, registered, list(keys) or None)
     if keys and not retried:
         raise DatabaseError(
             f"no failed row of {registered.declaration.written} has the key {' or '.join(keys)}; "

@@ -12,7 +12,7 @@ from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.words import rows, time_of_day
 from gte_pg.database import Connection, Registered, connect
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import Status, list_failures
+from gte_pg.sync import Status, list_failures, while_free
 from gte_pg.sync import status as count
 
 _MOST_ERRORS = 5
@@ -30,12 +30,15 @@ def status(table: str | None, as_json: bool, dsn: str) -> None:
     Of tables of more than a million rows the pending ones are counted and all rows estimated. Of the rows
     that failed the last five are listed with their errors: SELECT * FROM gte.failures has them all. Exit
     code 1: the TABLE has no embedding, or of some embedding nothing can be said, because its column is
-    gone, say, or the role may not read its table, or not all rows of it.
+    gone, say, its table locked, or the role may not read it, or not all rows of it.
     """
     problems: list[DatabaseError] = []
     with connect(dsn) as connection:
         for registered in find_embeddings(connection, table, problems):
-            with noting_problems(connection, registered, problems):
+            with (
+                noting_problems(connection, registered, problems),
+                while_free(connection, registered),
+            ):
                 (_print_json if as_json else _print)(connection, registered)
     raise_problems(problems)
 

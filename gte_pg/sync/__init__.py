@@ -18,6 +18,7 @@ from gte_pg.sync.failures import (
     retry_statement,
 )
 from gte_pg.sync.indexes import may_build_indexes, missing_search_indexes
+from gte_pg.sync.locked import while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.statements import worker_statements
 from gte_pg.sync.status import Status, clock, status
@@ -57,5 +58,6 @@ __all__ = [
     "wait_until_synced",
     "warn_if_unguarded",
     "watch",
+    "while_free",
     "worker_statements",
 ]

@@ -27,8 +27,9 @@ from gte_pg.declaration import (
 from gte_pg.declaration.trigger import function_body
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.giving_way import briefly
+from gte_pg.sync.locked import while_free
 from gte_pg.sync.refusals import Refusal, Written, is_of_a_row, write_apart
-from gte_pg.sync.settings import lock_in_order, looking_up
+from gte_pg.sync.settings import looking_up
 from gte_pg.sync.source import same_key, text_row
 from gte_pg.sync.triggers import make_triggers, missing_triggers, trigger_statements
 
@@ -90,8 +91,11 @@ ON CONFLICT DO NOTHING
 
 
 def count_broken(connection: Connection, registered: Registered) -> int:
-    """Count the rows that are neither right, nor pending, nor without text. Reads the whole table."""
-    return len(_broken_keys(connection, registered.declaration))
+    """Count the rows that are neither right, nor pending, nor without text. Reads the whole table.
+
+    Raises TableLocked, a DatabaseError, where another transaction has the table for itself.
+    """
+    return len(_broken_keys(connection, registered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +111,14 @@ def repair(connection: Connection, registered: Registered) -> Repaired:
 
     Reads the whole table and writes in short transactions; for missing
     triggers it waits until nobody has the table for long. Raises DatabaseError if rows cannot be mended,
-    when the others are.
+    when the others are, and where another transaction has the table for itself.
     """
     declaration = registered.declaration
     missing = missing_triggers(connection, registered)
     if missing:
         briefly(connection, partial(make_triggers, connection, registered))
     statements = _mending(declaration).values()
-    broken = [_Broken(key) for key in _broken_keys(connection, declaration)]
+    broken = [_Broken(key) for key in _broken_keys(connection, registered)]
 
     def mend(start: int, stop: int) -> Written:
         values = {"keys": [row.key for row in broken[start:stop]]}
@@ -130,7 +134,7 @@ def repair(connection: Connection, registered: Registered) -> Repaired:
         mended += done.rows
         refusals += done.refusals
     # A trigger may have suppressed or undone it.
-    left = _broken_keys(connection, declaration) if broken else []
+    left = _broken_keys(connection, registered) if broken else []
     if left:
         raise _stays_broken(declaration, left, refusals)
     return Repaired(mended, missing)
@@ -174,13 +178,9 @@ class _Broken:
     mark: bytes = b""
 
 
-def _broken_keys(connection: Connection, declaration: Declaration) -> list[str]:
-    # Rows that a policy hides must not count as right.
-    with connection.transaction():
-        connection.execute("SET LOCAL row_security = off")
-        # It takes as long as the table is large.
-        connection.execute("SET LOCAL statement_timeout = 0")
-        lock_in_order(connection, declaration)
+def _broken_keys(connection: Connection, registered: Registered) -> list[str]:
+    declaration = registered.declaration
+    with while_free(connection, registered):
         try:
             with connection.transaction():
                 return _find(connection, declaration, _is_broken(declaration))
