@@ -16,16 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-import numpy as np
 import psycopg
 
 from gte_pg.database import Connection, Registered
 from gte_pg.database.binary import adapt_binary_arrays
-from gte_pg.encoder import Encoded, Encoder
-from gte_pg.errors import EncodingError, GtePgError, ModelError
+from gte_pg.encoder import Encoder
 from gte_pg.sync.claim import Batch, Claims
+from gte_pg.sync.encode import Success, encode_apart, pieces
 from gte_pg.sync.failures import forget_failures, record_failure
-from gte_pg.sync.refusals import ENDLESS_ATTEMPTS, MOST_ATTEMPTS, Refusal
+from gte_pg.sync.refusals import Refusal
 from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import impatient
 from gte_pg.sync.throughput import count_encoded
@@ -44,10 +43,6 @@ _WARY_SECONDS = 10
 
 # How often who waits for the encoder looks whether its lease is to be renewed.
 _RENEW_SECONDS = 0.25
-
-# Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
-# many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.
-_PIECE_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +152,7 @@ class Worker:
             cleared += taken_off.rows
             failed += part.refusals + taken_off.refusals
             keys += [row.key for row in part.textless]
-            for piece in _pieces(self._worth_encoding(part.texts)):
+            for piece in pieces(self._worth_encoding(part.texts)):
                 if not self._may_go_on(batch):
                     break
                 successes, failures = self._encode(batch, piece)
@@ -185,12 +180,12 @@ class Worker:
     def _may_go_on(self, batch: Batch) -> bool:
         return not self._stop.is_set() and self._claims.keep(batch)
 
-    def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[_Success], list[Refusal]]:
+    def _encode(self, batch: Batch, texts: list[Text]) -> tuple[list[Success], list[Refusal]]:
         if len(batch.keys) == 1 and batch.attempts > _DEADLY_ATTEMPTS:
             died = "every worker that tried to encode this row died"
             return [], [Refusal(text.key, text.mark, died, most_attempts=1) for text in texts]
         with self._at_turn(batch) as may_encode:
-            return _encode(self._encoder, self._registered, texts if may_encode else [])
+            return encode_apart(self._encoder, self._registered, texts if may_encode else [])
 
     @contextlib.contextmanager
     def _at_turn(self, batch: Batch) -> Iterator[bool]:
@@ -216,79 +211,3 @@ class Worker:
             forget_failures(self._connection, self._registered, sound)
             count_encoded(self._connection, self._registered, written)
             self._claims.release(batch)
-
-
-@dataclass(frozen=True, slots=True)
-class _Success:
-    texts: list[Text]
-    encoded: Encoded
-
-
-def _pieces(texts: list[Text]) -> Iterator[list[Text]]:
-    """Yield the texts in pieces that are encoded well within a lease, whatever the model."""
-    piece: list[Text] = []
-    characters = 0
-    for text in texts:
-        if piece and characters + len(text.text) > _PIECE_CHARACTERS:
-            yield piece
-            piece, characters = [], 0
-        piece.append(text)
-        characters += len(text.text)
-    if piece:
-        yield piece
-
-
-def _encode(
-    encoder: Encoder, registered: Registered, texts: list[Text]
-) -> tuple[list[_Success], list[Refusal]]:
-    """Encode the texts; if that fails, halve them until the ones that fail stand alone.
-
-    Where no other text can be encoded either, the error is raised, and no row is blamed.
-    """
-    if not texts:
-        return [], []
-    try:
-        encoded = _vectors(encoder, registered, [text.text for text in texts])
-    except ModelError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a text does to the encoder is recorded
-        if len(texts) == 1:
-            _check_is_up(encoder, registered)
-            message = str(error) if isinstance(error, GtePgError) else repr(error)
-            most = _most_attempts(error)
-            return [], [Refusal(texts[0].key, texts[0].mark, message, most_attempts=most)]
-        middle = len(texts) // 2
-        first, first_failed = _encode(encoder, registered, texts[:middle])
-        second, second_failed = _encode(encoder, registered, texts[middle:])
-        return first + second, first_failed + second_failed
-    return [_Success(texts, encoded)], []
-
-
-def _most_attempts(error: Exception) -> int:
-    if isinstance(error, EncodingError):
-        return 1  # the text is at fault, and stays what it is
-    return ENDLESS_ATTEMPTS if isinstance(error, MemoryError) else MOST_ATTEMPTS
-
-
-def _check_is_up(encoder: Encoder, registered: Registered) -> None:
-    """Raise ModelError or MemoryError if even the shortest text cannot be encoded."""
-    try:
-        _vectors(encoder, registered, ["a"])
-    except (ModelError, MemoryError):
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"{registered.declaration.model} encodes no text at all ({error!r}); the rows stay pending"
-        ) from error
-
-
-def _vectors(encoder: Encoder, registered: Registered, texts: list[str]) -> Encoded:
-    encoded = encoder.encode(texts, dimensions=registered.declaration.dimensions)
-    expected = (len(texts), registered.declaration.dimensions)
-    if encoded.dense.shape != expected:
-        raise EncodingError(
-            f"the encoder gave vectors of shape {encoded.dense.shape} where {expected} was expected"
-        )
-    if not np.isfinite(encoded.dense).all():
-        raise EncodingError("the encoder gave a vector that is not finite")
-    return encoded
