@@ -26,7 +26,8 @@ from gte_pg.database import Registered, connect
 from gte_pg.database.binary import adapt_binary_arrays
 from gte_pg.declaration import Layout
 from gte_pg.sync.claim import Claims
-from gte_pg.sync.rows import Rows
+from gte_pg.sync.read import Reader
+from gte_pg.sync.write_back import Writer
 
 BATCH = 256
 
@@ -95,16 +96,17 @@ def batches(dsn: str, registered: Registered) -> list[Cost]:
     with connect(dsn) as connection:
         adapt_binary_arrays(connection)
         claims = Claims(connection, registered, owner="benchmark", lease=timedelta(minutes=5))
-        table = Rows(connection, registered)
+        reader = Reader(connection, registered.declaration)
+        writer = Writer(connection, registered)
         while True:
             times = [cpu_seconds(connection)]
             batch = claims.claim(BATCH)
             if batch is None:
                 return costs
             times.append(cpu_seconds(connection))
-            texts = table.read(batch.keys).texts
+            texts = reader.read(batch.keys).texts
             times.append(cpu_seconds(connection))
-            table.write(texts, encoder.encode([text.text for text in texts]))
+            writer.write(texts, encoder.encode([text.text for text in texts]))
             times.append(cpu_seconds(connection))
             claims.release(batch)
             steps = [1000 * (end - begin) for begin, end in itertools.pairwise(times)]

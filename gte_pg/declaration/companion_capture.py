@@ -2,8 +2,9 @@
 
 Each row of the user's table has one companion row under the same key. Every change of a row's text
 writes it, also when it is pending already: its version is what orders the change and a worker's
-write-back, which compares version and hash (see gte_pg/sync/rows.py). An unrelated UPDATE evaluates one
-condition and writes nothing; AFTER triggers see what an application's own triggers made of the row.
+write-back, which compares version and hash (see gte_pg/sync/write_back.py). An unrelated UPDATE
+evaluates one condition and writes nothing; AFTER triggers see what an application's own triggers made of
+the row.
 
 The function runs with its owner's rights, so the application's role needs none on the companion.
 """

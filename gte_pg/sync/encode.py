@@ -10,8 +10,8 @@ import numpy as np
 from gte_pg.database import Registered
 from gte_pg.encoder import Encoded, Encoder
 from gte_pg.errors import EncodingError, GtePgError, ModelError
+from gte_pg.sync.read import Text
 from gte_pg.sync.refusals import ENDLESS_ATTEMPTS, MOST_ATTEMPTS, Refusal
-from gte_pg.sync.rows import Text
 
 # Between two pieces of a batch its lease is renewed and other workers of the team have their turn. So
 # many characters are 10,000 to 50,000 tokens: a minute or two of a slow machine with a large model.

@@ -17,7 +17,8 @@ from gte_pg.sync.find_index import (
     is_building,
 )
 from gte_pg.sync.indexes import is_missing, is_partitioned, missing_search_indexes
-from gte_pg.sync.rows import Rows
+from gte_pg.sync.read import Reader
+from gte_pg.sync.write_back import Writer
 
 _PARTITIONS = """
 SELECT n.nspname, c.relname FROM pg_partition_tree(to_regclass(%s)) AS t
@@ -42,7 +43,8 @@ def worker_statements(connection: Connection, registered: Registered) -> dict[st
         **copying,
         **_builds(connection, registered, queue),
         "claim a batch of pending rows": claims.statement(),
-        **Rows(connection, registered).statements(),
+        "read their texts": Reader(connection, declaration).statement(),
+        **Writer(connection, registered).statements(),
         **_builds(connection, registered, missing),
     }
 

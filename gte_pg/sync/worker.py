@@ -24,10 +24,11 @@ from gte_pg.encoder import Encoder
 from gte_pg.sync.claim import Batch, Claims
 from gte_pg.sync.encode import Success, encode_apart, pieces
 from gte_pg.sync.failures import forget_failures, record_failure
+from gte_pg.sync.read import Reader, Text
 from gte_pg.sync.refusals import Refusal
-from gte_pg.sync.rows import Rows, Text
 from gte_pg.sync.settings import impatient
 from gte_pg.sync.throughput import count_encoded
+from gte_pg.sync.write_back import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ class Worker:
         self._connection = connection
         self._registered = registered
         self._encoder = encoder
-        self._rows = Rows(connection, registered)
+        self._reader = Reader(connection, registered.declaration)
+        self._writer = Writer(connection, registered)
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
         self._batch_rows = batch_rows
@@ -146,9 +148,9 @@ class Worker:
         read = written = cleared = 0
         keys: list[str] = []
         failed: list[Refusal] = []
-        for part in self._rows.read_in_parts(batch.keys):
+        for part in self._reader.read_in_parts(batch.keys):
             read += len(part.texts) + len(part.textless) + len(part.refusals)
-            taken_off = self._rows.clear(part.textless)
+            taken_off = self._writer.clear(part.textless)
             cleared += taken_off.rows
             failed += part.refusals + taken_off.refusals
             keys += [row.key for row in part.textless]
@@ -158,7 +160,7 @@ class Worker:
                 successes, failures = self._encode(batch, piece)
                 failed += failures
                 for success in successes:
-                    stored = self._rows.write(success.texts, success.encoded)
+                    stored = self._writer.write(success.texts, success.encoded)
                     written += stored.rows
                     failed += stored.refusals
                     keys += [text.key for text in success.texts]
@@ -175,7 +177,7 @@ class Worker:
         return Round(written, len(failed), left)
 
     def _worth_encoding(self, texts: list[Text]) -> list[Text]:
-        return self._rows.not_held(texts) if time.monotonic() < self.wary_until else texts
+        return self._writer.not_held(texts) if time.monotonic() < self.wary_until else texts
 
     def _may_go_on(self, batch: Batch) -> bool:
         return not self._stop.is_set() and self._claims.keep(batch)

@@ -16,8 +16,8 @@ from unittest.mock import patch
 
 from psycopg import sql
 
-import gte_pg.sync.rows
 import gte_pg.sync.team
+import gte_pg.sync.write_back
 from gte_pg.database import load_all
 from gte_pg.encoder import load_encoder
 from gte_pg.errors import EncodingError
@@ -74,8 +74,8 @@ def quick_leases() -> Iterator[None]:
 
 @contextmanager
 def _careless(without: str | None) -> Iterator[None]:
-    careful = gte_pg.sync.rows._WRITE.as_string()
+    careful = gte_pg.sync.write_back._WRITE.as_string()
     careless = careful.replace(COMPARES[without], "") if without else careful
     assert not without or careless != careful, "the write-back is no longer what it was"
-    with patch.object(gte_pg.sync.rows, "_WRITE", sql.SQL(careless)):
+    with patch.object(gte_pg.sync.write_back, "_WRITE", sql.SQL(careless)):
         yield

@@ -34,7 +34,8 @@ from gte_pg.declaration import Layout, OnChange, join_texts, text_hash
 from gte_pg.encoder import Encoder
 from gte_pg.sync import Worker, count_broken
 from gte_pg.sync.claim import Batch, Claims
-from gte_pg.sync.rows import Read, Rows
+from gte_pg.sync.read import Read, Reader
+from gte_pg.sync.write_back import Writer
 from tests.tables import ARTICLES, add_embedding
 
 One = TypeVar("One")
@@ -103,7 +104,8 @@ class Steps:
     """A worker taken apart: what it has in its hands between two steps."""
 
     claims: Claims
-    rows: Rows
+    reader: Reader
+    writer: Writer
     batch: Batch | None = None
     read: Read = field(default_factory=lambda: Read([], [], []))
 
@@ -310,7 +312,7 @@ class Interleaving(RuleBasedStateMachine):
         worker = self._one(data, [one for one in self.world.workers if one.batch is None])
         worker.batch = worker.claims.claim(rows)
         if worker.batch is not None:
-            worker.read = worker.rows.read(worker.batch.keys)
+            worker.read = worker.reader.read(worker.batch.keys)
 
     @precondition(lambda self: any(one.batch is not None for one in self.world.workers))
     @rule(data=st.data(), end=st.sampled_from(["released", "died", "once more"]))
@@ -319,9 +321,9 @@ class Interleaving(RuleBasedStateMachine):
         worker = self._one(data, [one for one in self.world.workers if one.batch is not None])
         assert worker.batch is not None
         found = worker.read.texts
-        worker.rows.clear(worker.read.textless)
+        worker.writer.clear(worker.read.textless)
         if found:
-            worker.rows.write(found, self.world.encoder.encode([text.text for text in found]))
+            worker.writer.write(found, self.world.encoder.encode([text.text for text in found]))
         if end == "released":
             worker.claims.release(worker.batch)
         if end != "once more":
@@ -486,7 +488,7 @@ def world(
             own = stack.enter_context(connect(dsn))
             adapt_binary_arrays(own)
             claims = Claims(own, registered, owner=str(number), lease=timedelta(hours=1))
-            return Steps(claims, Rows(own, registered))
+            return Steps(claims, Reader(own, registered.declaration), Writer(own, registered))
 
         yield World(
             connection,

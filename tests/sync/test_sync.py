@@ -19,7 +19,7 @@ from gte_pg.sync import (
     sync_once,
 )
 from gte_pg.sync.indexes import build_index
-from gte_pg.sync.rows import Rows
+from gte_pg.sync.read import Reader
 from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain, team_of
 
 
@@ -340,13 +340,13 @@ def test_the_last_hour_s_speed_is_shown(connection: Connection, articles: Regist
 def test_no_more_text_is_read_at_a_time_than_fits(
     connection: Connection, articles: Registered
 ) -> None:
-    rows = Rows(connection, articles)
+    reader = Reader(connection, articles.declaration)
     connection.execute(
         "INSERT INTO articles SELECT n, repeat('x', 1_000_000) FROM generate_series(101, 200) n"
     )
     keys = [str(n) for n in range(101, 201)]
-    parts = [len(part.texts) for part in rows.read_in_parts(keys)]
+    parts = [len(part.texts) for part in reader.read_in_parts(keys)]
     assert sum(parts) == 100
     assert set(parts[1:]) == {4}, "4,000,000 characters"
     connection.execute("UPDATE articles SET title = 'short' WHERE id > 100")
-    assert [len(part.texts) for part in rows.read_in_parts(keys)] == [4, 8, 16, 32, 40]
+    assert [len(part.texts) for part in reader.read_in_parts(keys)] == [4, 8, 16, 32, 40]

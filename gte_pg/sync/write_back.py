@@ -1,4 +1,4 @@
-"""Read the text of leased rows, and write their vectors back.
+"""Write vectors back to the rows whose texts were read and encoded.
 
 A row's text may change at any moment. On the row itself the vector is compared with the text as it
 stands, under the row's lock. A companion row is written by every change of the text; its version tells
@@ -11,8 +11,7 @@ or the other has had for itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,75 +20,18 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill, is_still_declared
 from gte_pg.database.binary import sparse_array, vector_array, vector_type
-from gte_pg.declaration import (
-    WRITE_BACK_SETTING,
-    Declaration,
-    key_join,
-    row_hash,
-    row_is_empty,
-    row_text,
-)
+from gte_pg.declaration import WRITE_BACK_SETTING, Declaration, key_join, row_hash, row_is_empty
 from gte_pg.encoder import Encoded
-from gte_pg.sync.refusals import Refusal, Row, Written, is_of_a_row, suppressed, told, write_apart
+from gte_pg.sync.read import Text, Textless
+from gte_pg.sync.refusals import Row, Written, suppressed, write_apart
 from gte_pg.sync.settings import looking_up
-from gte_pg.sync.source import join_source, row_mark, row_version, same_key, text_row
+from gte_pg.sync.source import join_source, row_version, same_key, text_row
 
 # An application's statement that meets a row lock of the write-back waits for one such transaction: it
 # is kept to so many seconds by the number of its rows.
 _SECONDS_PER_TRANSACTION = 0.05
 _MOST_ROWS_PER_TRANSACTION = 1_024
 _FEWEST_ROWS_PER_TRANSACTION = 8
-
-# So much text is in memory at a time, about: some 10 MB.
-_CHARACTERS_PER_READ = 4_000_000
-_FIRST_ROWS_PER_READ = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """The text of one row as it was read, its hash then, and the version of its companion row.
-
-    `mark` is what a failure of it is found again by.
-    """
-
-    key: str
-    text: str
-    hash: bytes
-    version: str
-    mark: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Textless:
-    """A pending row that has no text, or a companion row whose row is gone."""
-
-    key: str
-    version: str
-    mark: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Rows as they were read. The text of those that are refused nobody knows: the expression raises."""
-
-    texts: list[Text]
-    textless: list[Textless]
-    refusals: list[Refusal]
-
-    def __add__(self, other: Read) -> Read:
-        return Read(
-            self.texts + other.texts,
-            self.textless + other.textless,
-            self.refusals + other.refusals,
-        )
-
-
-# By key, without any lock. Rows that are gone or done meanwhile are not returned.
-_READ = sql.SQL("""
-SELECT leased.key, {text}, {hash}, {version}, {mark}
-FROM unnest(%(keys)s::text[]) AS leased (key) JOIN {vectors} AS d ON {join} {source}
-WHERE {pending} IS NOT NULL
-""")
 
 # Locked for no longer than the statement takes.
 _NOT_HELD = sql.SQL("""
@@ -158,63 +100,27 @@ WITH written AS MATERIALIZED (
 """)
 
 
-class Rows:
-    """The rows of one embedding, as a worker reads and writes them."""
+class Writer:
+    """Writes to the rows of one embedding, in short transactions."""
 
     def __init__(self, connection: Connection, registered: Registered) -> None:
         self._connection = connection
         self._declaration = declaration = registered.declaration
         self._dense_type = vector_type(connection, declaration.storage)
         self._sparse_type = vector_type(connection, "sparsevec")
-        nothing = sql.SQL("NULL")
-        self._read, self._clear = _read(declaration), _clear(registered)
-        self._read_marks = _read(declaration, text=nothing, hash=nothing)
         self._not_held = _not_held(declaration)
+        self._clear = _clear(registered)
         self._delete_gone = _delete_gone(declaration)
         self._write = _write(registered, self._dense_type.name, self._sparse_type.name)
         self._rows_per_transaction = 256
-        self._rows_per_read = _FIRST_ROWS_PER_READ
 
     def statements(self) -> dict[str, sql.Composable]:
         """Return what is run for a batch, by what it is for."""
         return {
-            "read their texts": self._read,
             "see which of them others hold, if any were held before": self._not_held,
             "write their vectors back": self._write,
             "take rows without text off the list": self._clear,
         }
-
-    def read(self, keys: list[str]) -> Read:
-        """Return the present texts of the pending rows among these, and those without text.
-
-        A row for which the expression raises is refused, and its neighbours are read.
-        """
-        try:
-            return self._read_rows(self._read, keys)
-        except psycopg.Error as error:
-            if self._declaration.expression is None or not is_of_a_row(error):
-                raise
-            if len(keys) == 1:
-                unreadable = self._read_rows(self._read_marks, keys).textless
-                wrong = f"its text cannot be made: {told(error)}"
-                return Read([], [], [Refusal(row.key, row.mark, wrong) for row in unreadable])
-        middle = len(keys) // 2
-        return self.read(keys[:middle]) + self.read(keys[middle:])
-
-    def read_in_parts(self, keys: list[str]) -> Iterator[Read]:
-        """Read them as `read` does, so many at a time as have a few megabytes of text.
-
-        How long texts are is told by those that were read before.
-        """
-        start = 0
-        while start < len(keys):
-            stop = start + self._rows_per_read
-            read = self.read(keys[start:stop])
-            yield read
-            longest = max((len(text.text) for text in read.texts), default=1)
-            fitting = max(1, _CHARACTERS_PER_READ // longest)
-            self._rows_per_read = min(fitting, 2 * self._rows_per_read)
-            start = stop
 
     def not_held(self, texts: list[Text]) -> list[Text]:
         """Return the texts of the rows that nobody holds now: those of others could not be written."""
@@ -251,19 +157,6 @@ class Rows:
         self._rows_per_transaction = max(
             _FEWEST_ROWS_PER_TRANSACTION, min(paced, _MOST_ROWS_PER_TRANSACTION)
         )
-
-    def _read_rows(self, statement: sql.Composed, keys: list[str]) -> Read:
-        with looking_up(self._connection, self._declaration):
-            rows = self._connection.execute(statement, {"keys": keys}).fetchall()
-        texts: list[Text] = []
-        textless: list[Textless] = []
-        for key, text, text_hash, version, other_mark in rows:
-            mark = (text_hash or b"") if other_mark is None else other_mark
-            if text is None:
-                textless.append(Textless(key, version, mark))
-            else:
-                texts.append(Text(key, text, text_hash, version, mark))
-        return Read(texts, textless, [])
 
     def _clear_rows(self, textless: list[Textless], start: int, stop: int) -> Written:
         values = {
@@ -312,15 +205,6 @@ def _common(declaration: Declaration) -> dict[str, sql.Composable]:
         "version": row_version(declaration),
         "hash": row_hash(declaration, text_row(declaration)),
     }
-
-
-def _read(declaration: Declaration, **others: sql.Composable) -> sql.Composed:
-    row = text_row(declaration)
-    # The hash of a text is its mark, and not computed twice.
-    mark = row_mark(declaration, row) if declaration.expression else sql.SQL("NULL::bytea")
-    terms = _common(declaration) | {"text": row_text(declaration, row), "mark": mark} | others
-    join = key_join(declaration, "d", sql.Identifier("leased", "key"))
-    return fill(_READ, **terms, join=join)
 
 
 def _not_held(declaration: Declaration) -> sql.Composed:
