@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from gte_pg.sync.check import (
-    Repaired,
-    check_statements,
-    count_broken,
-    repair,
-    repair_statements,
-)
+from gte_pg.sync.check import check_statements, count_broken
 from gte_pg.sync.claim import Held, find_held
 from gte_pg.sync.failures import (
     Failure,
@@ -20,6 +14,7 @@ from gte_pg.sync.failures import (
 from gte_pg.sync.indexes import may_build_indexes, missing_search_indexes
 from gte_pg.sync.locked import while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
+from gte_pg.sync.repair import Repaired, repair, repair_statements
 from gte_pg.sync.statements import worker_statements
 from gte_pg.sync.status import Status, clock, status
 from gte_pg.sync.sync import Progress, sync_once, watch

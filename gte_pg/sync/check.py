@@ -1,4 +1,4 @@
-"""Check: does anything break the invariant of the capture? Repair: make it whole again.
+"""Check: does anything break the invariant of the capture?
 
 The triggers keep the invariant against every writer. What goes past triggers can break it:
 `pg_restore --disable-triggers`, ATTACH of a filled partition, and whoever disables or drops the triggers
@@ -9,31 +9,15 @@ compare: it is right only while it is pending.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-
 import psycopg
 from psycopg import sql
 
-from gte_pg.database import Connection, Registered, fill, registered_as
-from gte_pg.declaration import (
-    WRITE_BACK_SETTING,
-    Declaration,
-    key_join,
-    key_text,
-    row_hash,
-    row_is_empty,
-)
+from gte_pg.database import Connection, Registered, registered_as
+from gte_pg.declaration import Declaration, key_text, row_hash, row_is_empty
 from gte_pg.declaration.trigger import function_body
-from gte_pg.errors import DatabaseError
-from gte_pg.sync.giving_way import briefly
 from gte_pg.sync.locked import while_free
-from gte_pg.sync.refusals import Refusal, Written, is_of_a_row, write_apart
-from gte_pg.sync.settings import looking_up
+from gte_pg.sync.refusals import is_of_a_row
 from gte_pg.sync.source import same_key, text_row
-from gte_pg.sync.triggers import make_triggers, missing_triggers, trigger_statements
-
-_ROWS_PER_TRANSACTION = 1_000
 
 # See gte_pg/declaration/capture.py. Rows that were there before the embedding are all marked by
 # '-infinity', with text or without, until a worker has looked at them.
@@ -63,127 +47,28 @@ EXCEPTION WHEN OTHERS THEN
     RETURN {pending} IS NULL;
 END""")
 
-# The triggers do the rest: they take the vector away, or leave a row without text alone.
-_MEND_ROW = sql.SQL("""
-UPDATE {vectors} AS d SET {clear}, {pending_name} = CASE WHEN {empty} THEN NULL::timestamptz ELSE now() END
-FROM unnest(%(keys)s::text[]) AS broken (key) WHERE {join} AND {broken}
-""")
-
-_MEND_COMPANION = sql.SQL("""
-UPDATE {vectors} AS d
-SET {clear}, {pending_name} = CASE WHEN {empty} THEN NULL::timestamptz ELSE now() END,
-    {version} = d.{version} + 1
-FROM unnest(%(keys)s::text[]) AS broken (key), {relation} AS s
-WHERE {join} AND {same_key} AND {broken}
-""")
-
-_DELETE_ORPHANS = sql.SQL("""
-DELETE FROM {vectors} AS d USING unnest(%(keys)s::text[]) AS broken (key)
-WHERE {join} AND NOT EXISTS (SELECT FROM {relation} AS s WHERE {same_key})
-""")
-
-_INSERT_MISSING = sql.SQL("""
-INSERT INTO {vectors} ({key_columns}, {pending_name})
-SELECT {s_key_columns}, CASE WHEN NOT {empty} THEN now() END
-FROM unnest(%(keys)s::text[]) AS broken (key), {relation} AS s WHERE {join_s}
-ON CONFLICT DO NOTHING
-""")
-
 
 def count_broken(connection: Connection, registered: Registered) -> int:
     """Count the rows that are neither right, nor pending, nor without text. Reads the whole table.
 
     Raises TableLocked, a DatabaseError, where another transaction has the table for itself.
     """
-    return len(_broken_keys(connection, registered))
-
-
-@dataclass(frozen=True, slots=True)
-class Repaired:
-    """How many rows were mended, and which triggers were wrong and are anew, as `name on table`."""
-
-    rows: int
-    triggers: list[str]
-
-
-def repair(connection: Connection, registered: Registered) -> Repaired:
-    """Make missing triggers anew, then such rows pending, or empty where they have no text.
-
-    Reads the whole table and writes in short transactions; for missing
-    triggers it waits until nobody has the table for long. Raises DatabaseError if rows cannot be mended,
-    when the others are, and where another transaction has the table for itself.
-    """
-    declaration = registered.declaration
-    missing = missing_triggers(connection, registered)
-    if missing:
-        briefly(connection, partial(make_triggers, connection, registered))
-    statements = _mending(declaration).values()
-    broken = [_Broken(key) for key in _broken_keys(connection, registered)]
-
-    def mend(start: int, stop: int) -> Written:
-        values = {"keys": [row.key for row in broken[start:stop]]}
-        # Rows that others hold are waited for.
-        settings = {WRITE_BACK_SETTING: declaration.name, "lock_timeout": "0"}
-        with looking_up(connection, declaration, **settings):
-            return Written(sum(connection.execute(one, values).rowcount for one in statements), [])
-
-    mended, refusals = 0, list[Refusal]()
-    for start in range(0, len(broken), _ROWS_PER_TRANSACTION):
-        stop = min(start + _ROWS_PER_TRANSACTION, len(broken))
-        done = write_apart(broken, start, stop, mend)
-        mended += done.rows
-        refusals += done.refusals
-    # A trigger may have suppressed or undone it.
-    left = _broken_keys(connection, registered) if broken else []
-    if left:
-        raise _stays_broken(declaration, left, refusals)
-    return Repaired(mended, missing)
+    return len(broken_keys(connection, registered))
 
 
 def check_statements(registered: Registered) -> dict[str, sql.Composable]:
     """Return by what it is for the statement that `gte-pg sync --check` would run."""
     declaration = registered.declaration
-    return {"find the keys of broken rows": _finding(declaration, _is_broken(declaration))}
+    return {"find the keys of broken rows": _finding(declaration, row_is_broken(declaration))}
 
 
-def repair_statements(connection: Connection, registered: Registered) -> dict[str, sql.Composable]:
-    """Return by what they are for, in their order, the statements that `gte-pg sync --repair` would run."""
-    statements: dict[str, sql.Composable] = {}
-    if missing_triggers(connection, registered):
-        anew = trigger_statements(connection, registered)
-        transaction = [sql.SQL("BEGIN"), *anew, sql.SQL("COMMIT")]
-        statements["make the triggers anew"] = sql.SQL(";\n").join(transaction)
-    return statements | check_statements(registered) | _mending(registered.declaration)
-
-
-def _stays_broken(
-    declaration: Declaration, left: list[str], refusals: list[Refusal]
-) -> DatabaseError:
-    key = left[0]
-    why = (
-        "a trigger suppresses or undoes their UPDATE. Disable it (ALTER TABLE "
-        f"{declaration.vectors.as_string()} DISABLE TRIGGER …), repair again, and enable it"
-    )
-    if refusals:
-        key, why = refusals[0].key, refusals[0].error
-    return DatabaseError(
-        f"{len(left)} rows of {declaration.written} stay broken, the one with the key {key} among them: "
-        f"{why}"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    key: str
-    mark: bytes = b""
-
-
-def _broken_keys(connection: Connection, registered: Registered) -> list[str]:
+def broken_keys(connection: Connection, registered: Registered) -> list[str]:
+    """Return the keys of these rows, as text; raises TableLocked as `count_broken` does."""
     declaration = registered.declaration
     with while_free(connection, registered):
         try:
             with connection.transaction():
-                return _find(connection, declaration, _is_broken(declaration))
+                return _find(connection, declaration, row_is_broken(declaration))
         except psycopg.Error as error:
             if not is_of_a_row(error):
                 raise
@@ -214,7 +99,7 @@ def _finding(declaration: Declaration, broken: sql.Composable) -> sql.Composed:
 def _row_by_row(declaration: Declaration) -> tuple[sql.Composed, sql.Composable]:
     """Return the statement that creates a function, and its call, which say what is broken in a row."""
     body = _IS_BROKEN_BODY.format(
-        broken=_is_broken(declaration), pending=sql.Identifier("d", declaration.pending_column)
+        broken=row_is_broken(declaration), pending=sql.Identifier("d", declaration.pending_column)
     )
     parameters, values = sql.SQL("d {}").format(declaration.vectors), "d.*"
     if declaration.companion is not None:
@@ -223,7 +108,8 @@ def _row_by_row(declaration: Declaration) -> tuple[sql.Composed, sql.Composable]
     return create, sql.SQL(f"pg_temp.gte_is_broken({values})")
 
 
-def _is_broken(declaration: Declaration) -> sql.Composed:
+def row_is_broken(declaration: Declaration) -> sql.Composed:
+    """Whether the row `d` is, or the pair of `d` and its row `s`."""
     vectors = [sql.Identifier("d", name) for name in declaration.vector_columns]
     broken = _IS_BROKEN.format(
         empty=row_is_empty(declaration, text_row(declaration)),
@@ -242,42 +128,4 @@ def _is_broken(declaration: Declaration) -> sql.Composed:
         d_key=sql.Identifier("d", first),
         registered=registered_as(declaration),
         broken=broken,
-    )
-
-
-def _mending(declaration: Declaration) -> dict[str, sql.Composed]:
-    if declaration.companion is None:
-        return {"have them encoded again": fill(_MEND_ROW, **_terms(declaration))}
-    return {
-        "have them encoded again": fill(_MEND_COMPANION, **_terms(declaration)),
-        "delete companion rows whose row is gone": fill(_DELETE_ORPHANS, **_terms(declaration)),
-        "insert companion rows that are missing": _insert_missing(declaration),
-    }
-
-
-def _terms(declaration: Declaration) -> dict[str, sql.Composable]:
-    clear = [
-        sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in declaration.vector_columns
-    ]
-    return {
-        "vectors": declaration.vectors,
-        "relation": declaration.relation,
-        "clear": sql.SQL(", ").join(clear),
-        "pending_name": sql.Identifier(declaration.pending_column),
-        "version": sql.Identifier(declaration.version_column),
-        "empty": row_is_empty(declaration, text_row(declaration)),
-        "broken": _is_broken(declaration),
-        "join": key_join(declaration, "d", sql.Identifier("broken", "key")),
-        "same_key": same_key(declaration),
-    }
-
-
-def _insert_missing(declaration: Declaration) -> sql.Composed:
-    columns = [sql.Identifier(column.name) for column in declaration.key]
-    return fill(
-        _INSERT_MISSING,
-        **_terms(declaration),
-        key_columns=sql.SQL(", ").join(columns),
-        s_key_columns=sql.SQL(", ").join(sql.SQL("s.") + column for column in columns),
-        join_s=key_join(declaration, "s", sql.Identifier("broken", "key")),
     )
