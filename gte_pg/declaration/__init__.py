@@ -35,6 +35,7 @@ from gte_pg.declaration.indexes import (
 from gte_pg.declaration.key import key_join, key_order, key_text, key_values
 from gte_pg.declaration.names import object_name
 from gte_pg.declaration.row_capture import WRITE_BACK_SETTING
+from gte_pg.declaration.source import join_source, same_key, text_row
 from gte_pg.declaration.template import renamed
 from gte_pg.declaration.text import (
     join_texts,
@@ -69,6 +70,7 @@ __all__ = [
     "drop_companion",
     "index_names",
     "indexed_vector",
+    "join_source",
     "join_texts",
     "key_join",
     "key_order",
@@ -82,8 +84,10 @@ __all__ = [
     "row_hash",
     "row_is_empty",
     "row_text",
+    "same_key",
     "search_indexes",
     "text_hash",
+    "text_row",
     "token_index_name",
     "trigger_names",
     "update_trigger_name",

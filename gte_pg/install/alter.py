@@ -15,10 +15,11 @@ from gte_pg.declaration import (
     key_text,
     row_hash,
     row_is_empty,
+    same_key,
+    text_row,
 )
 from gte_pg.declaration.trigger import function_body
 from gte_pg.install.prepare import store_statements
-from gte_pg.sync.source import same_key, text_row
 
 # Rows that a policy hides are an error, and so are those whose UPDATE a trigger of the application
 # suppresses or undoes: they would keep the vector of their former text. What its triggers do to other

@@ -13,11 +13,17 @@ import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, registered_as
-from gte_pg.declaration import Declaration, key_text, row_hash, row_is_empty
+from gte_pg.declaration import (
+    Declaration,
+    key_text,
+    row_hash,
+    row_is_empty,
+    same_key,
+    text_row,
+)
 from gte_pg.declaration.trigger import function_body
 from gte_pg.sync.locked import while_free
 from gte_pg.sync.refusals import is_of_a_row
-from gte_pg.sync.source import same_key, text_row
 
 # See gte_pg/declaration/capture.py. Rows that were there before the embedding are all marked by
 # '-infinity', with text or without, until a worker has looked at them.

@@ -18,7 +18,7 @@ from gte_pg.database import Connection, Registered, fill
 from gte_pg.declaration import key_join, key_text, key_values
 from gte_pg.sync.failures import reading_keys
 from gte_pg.sync.settings import PATIENCE, impatient, walking
-from gte_pg.sync.source import mark
+from gte_pg.sync.versions import mark
 from gte_pg.sync.walk import Walk
 
 # A lease that ran out this often is split in halves, so that one deadly row ends up alone.

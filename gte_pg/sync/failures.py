@@ -14,7 +14,7 @@ from gte_pg.declaration import key_join, key_values
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.refusals import Refusal
 from gte_pg.sync.settings import lock_in_order, looking_up
-from gte_pg.sync.source import mark
+from gte_pg.sync.versions import mark
 
 _ERROR_CHARACTERS = 1_000
 

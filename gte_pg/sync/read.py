@@ -9,10 +9,17 @@ import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, fill
-from gte_pg.declaration import Declaration, key_join, row_hash, row_text
+from gte_pg.declaration import (
+    Declaration,
+    join_source,
+    key_join,
+    row_hash,
+    row_text,
+    text_row,
+)
 from gte_pg.sync.refusals import Refusal, is_of_a_row, told
 from gte_pg.sync.settings import looking_up
-from gte_pg.sync.source import join_source, row_mark, row_version, text_row
+from gte_pg.sync.versions import row_mark, row_version
 
 # So much text is in memory at a time, about: some 10 MB.
 _CHARACTERS_PER_READ = 4_000_000

@@ -8,13 +8,19 @@ from functools import partial
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
-from gte_pg.declaration import WRITE_BACK_SETTING, Declaration, key_join, row_is_empty
+from gte_pg.declaration import (
+    WRITE_BACK_SETTING,
+    Declaration,
+    key_join,
+    row_is_empty,
+    same_key,
+    text_row,
+)
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.check import broken_keys, check_statements, row_is_broken
 from gte_pg.sync.giving_way import briefly
 from gte_pg.sync.refusals import Refusal, Written, write_apart
 from gte_pg.sync.settings import looking_up
-from gte_pg.sync.source import same_key, text_row
 from gte_pg.sync.triggers import make_triggers, missing_triggers, trigger_statements
 
 _ROWS_PER_TRANSACTION = 1_000

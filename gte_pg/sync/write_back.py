@@ -20,12 +20,21 @@ from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill, is_still_declared
 from gte_pg.database.binary import sparse_array, vector_array, vector_type
-from gte_pg.declaration import WRITE_BACK_SETTING, Declaration, key_join, row_hash, row_is_empty
+from gte_pg.declaration import (
+    WRITE_BACK_SETTING,
+    Declaration,
+    join_source,
+    key_join,
+    row_hash,
+    row_is_empty,
+    same_key,
+    text_row,
+)
 from gte_pg.encoder import Encoded
 from gte_pg.sync.read import Text, Textless
 from gte_pg.sync.refusals import Row, Written, suppressed, write_apart
 from gte_pg.sync.settings import looking_up
-from gte_pg.sync.source import join_source, row_version, same_key, text_row
+from gte_pg.sync.versions import row_version
 
 # An application's statement that meets a row lock of the write-back waits for one such transaction: it
 # is kept to so many seconds by the number of its rows.
