@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, load_all
+from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding, drain
 
 
@@ -34,11 +35,9 @@ def articles(dsn: str, connection: Connection, model: str) -> Registered:
         add_embedding(dsn, connection, table, ("body",), model)
     registered = add_embedding(dsn, connection, "articles", ("title",), model)
     add_embedding(dsn, connection, "secret", ("body",), model)
+    make_role(connection, "gte_pg_test_reader")
     connection.execute("""
         ALTER TABLE renamed RENAME COLUMN body TO text;
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_reader;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         GRANT USAGE ON SCHEMA gte TO gte_pg_test_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA gte TO gte_pg_test_reader;
         GRANT SELECT ON articles TO gte_pg_test_reader;

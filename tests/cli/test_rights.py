@@ -19,6 +19,7 @@ from gte_pg.database import Connection, Registered, load_all
 from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
 from gte_pg.sync import Team, watch
+from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding
 
 ROLE = "gte_pg_test_worker"
@@ -33,14 +34,9 @@ def articles(dsn: str, connection: Connection, model: str, layout: Layout) -> Re
         connection.execute(f"INSERT INTO {table} VALUES (1, 'a cat')".encode())
     registered = add_embedding(dsn, connection, "articles", ("title",), model, layout=layout)
     add_embedding(dsn, connection, "notes", ("body",), model)
-    connection.execute(
-        f"""
-        DO $$ BEGIN
-            CREATE ROLE {ROLE};
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-        GRANT SELECT, UPDATE ON notes, articles, {registered.declaration.vectors.as_string()} TO {ROLE};
-    """.encode()
-    )
+    make_role(connection, ROLE)
+    tables = f"notes, articles, {registered.declaration.vectors.as_string()}"
+    connection.execute(f"GRANT SELECT, UPDATE ON {tables} TO {ROLE}".encode())
     if layout == "columns":  # a companion has a policy of its own
         connection.execute("ALTER TABLE articles ENABLE ROW LEVEL SECURITY")
     return registered

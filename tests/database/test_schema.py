@@ -13,6 +13,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.install import prepare_database
 from gte_pg.search import encode_query, search
+from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding, broken_rows, drain
 
 
@@ -208,10 +209,8 @@ def test_a_schema_of_an_older_version_says_what_to_do(connection: Connection) ->
 def test_another_role_may_use_the_schema_of_its_owner(
     dsn: str, connection: Connection, model: str
 ) -> None:
+    make_role(connection, "gte_pg_test_team")
     connection.execute("""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_team;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         CREATE SCHEMA team AUTHORIZATION gte_pg_test_team;
         CREATE SCHEMA closed;
         GRANT CREATE ON SCHEMA gte TO gte_pg_test_team;

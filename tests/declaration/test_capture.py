@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gte_pg.database import Connection, Registered, connect, load
 from gte_pg.declaration import Layout, OnChange
 from gte_pg.install import remove_statements
+from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding, broken_rows, drain
 
 
@@ -283,10 +284,8 @@ def test_a_trigger_of_the_application_may_still_change_the_text(
 def test_a_text_that_only_a_trigger_of_the_application_changes_is_captured(
     dsn: str, connection: Connection, articles: Registered, changed: str
 ) -> None:
+    make_role(connection, "gte_pg_test_likes")
     connection.execute("""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_likes LOGIN;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         GRANT SELECT, UPDATE (likes) ON articles TO gte_pg_test_likes;
         CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             NEW.title := CASE WHEN NEW.likes > 5 THEN 'liked ' || NEW.likes WHEN NEW.likes < 0 THEN '' END;
@@ -320,10 +319,8 @@ def test_triggers_fire_for_replicated_rows_too(
 def test_a_role_needs_no_right_but_on_the_table(
     dsn: str, connection: Connection, articles: Registered, changed: str
 ) -> None:
+    make_role(connection, "gte_pg_test_application")
     connection.execute("""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_application LOGIN;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         REVOKE ALL ON SCHEMA gte FROM PUBLIC;
         GRANT SELECT, INSERT, UPDATE, DELETE ON articles TO gte_pg_test_application;
     """)

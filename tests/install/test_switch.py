@@ -21,6 +21,7 @@ from gte_pg.search import Weights, encode_query, gte_search_call, search
 from gte_pg.sync import Team, Worker, clock, count_broken, missing_triggers, status, watch
 from gte_pg.sync.copy_keys import copy_keys
 from gte_pg.sync.indexes import build_index
+from tests.roles import make_role
 from tests.tables import ARTICLES, Interrupted, add_embedding, drain, written_all_the_while
 
 
@@ -318,11 +319,7 @@ def test_a_search_with_a_snapshot_from_before_the_exchange_is_refused_too(
 def test_the_rights_on_a_companion_go_along(
     dsn: str, connection: Connection, articles: Registered, plain_model: str
 ) -> None:
-    connection.execute("""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_worker;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$
-    """)
+    make_role(connection, "gte_pg_test_worker")
     vectors = articles.declaration.vectors.as_string()
     connection.execute(f"GRANT SELECT, UPDATE ON {vectors} TO gte_pg_test_worker".encode())
     assert gte_pg(dsn, "switch", "articles", "--model", plain_model).exit_code == 0

@@ -28,6 +28,7 @@ from gte_pg.sync.indexes import (
     update_statistics,
 )
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
+from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding, drain, index_being_built, team_of
 
 _VALID = """
@@ -300,10 +301,8 @@ def test_a_worker_that_does_not_own_the_table_says_so_and_works_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gte_pg.sync.indexes._told", set())
+    make_role(connection, "gte_pg_test_worker")
     connection.execute("""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_worker;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         GRANT ALL ON articles TO gte_pg_test_worker;
         GRANT USAGE ON SCHEMA gte TO gte_pg_test_worker;
         GRANT ALL ON ALL TABLES IN SCHEMA gte TO gte_pg_test_worker;

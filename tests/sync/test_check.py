@@ -17,6 +17,7 @@ from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.declaration import Layout, trigger_names
 from gte_pg.errors import DeclarationError
 from gte_pg.sync import Team, count_broken, missing_triggers, repair, status, watch
+from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding, drain
 
 
@@ -128,13 +129,7 @@ def test_writes_that_fail_since_something_was_renamed_or_given_away_are_mended(
     dsn: str, connection: Connection, articles: Registered, table: str, change: str
 ) -> None:
     for role in ("owner", "former"):
-        connection.execute(
-            f"""
-            DO $$ BEGIN
-                CREATE ROLE gte_pg_test_{role};
-            EXCEPTION WHEN duplicate_object THEN NULL; END $$
-        """.encode()
-        )
+        make_role(connection, f"gte_pg_test_{role}")
     drain(connection, articles)
     connection.execute(change.encode())
     delete = f"DELETE FROM {table} WHERE id = 2"

@@ -20,6 +20,7 @@ from gte_pg.sync import (
 )
 from gte_pg.sync.indexes import build_index
 from gte_pg.sync.read import Reader
+from tests.roles import make_role
 from tests.tables import ARTICLES, Interrupted, add_embedding, broken_rows, drain, team_of
 
 
@@ -262,10 +263,8 @@ def test_the_write_back_touches_nothing_else(connection: Connection, articles: R
 def test_rows_that_a_policy_hides_are_an_error_not_done(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
+    make_role(connection, "gte_pg_test_worker")
     connection.execute("""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_worker;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         GRANT ALL ON articles TO gte_pg_test_worker;
         GRANT ALL ON ALL TABLES IN SCHEMA gte TO gte_pg_test_worker;
         ALTER TABLE articles ENABLE ROW LEVEL SECURITY;

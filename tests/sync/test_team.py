@@ -33,6 +33,7 @@ from gte_pg.sync import (
     sync_once,
     watch,
 )
+from tests.roles import make_role
 from tests.tables import Interrupted, add_embedding, drain, team_of
 
 
@@ -155,11 +156,9 @@ def test_rights_on_the_columns_that_it_uses_are_enough_for_a_worker(
     dsn: str, connection: Connection, articles: Registered
 ) -> None:
     written = ", ".join(articles.declaration.columns)
+    make_role(connection, "gte_pg_test_columns")
     connection.execute(
         f"""
-        DO $$ BEGIN
-            CREATE ROLE gte_pg_test_columns;
-        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
         GRANT SELECT (id, title, body, {written}), UPDATE ({written}) ON articles TO gte_pg_test_columns;
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA gte TO gte_pg_test_columns;
     """.encode()
