@@ -29,7 +29,7 @@ from gte_pg.database import (
     postgres_version,
     said,
 )
-from gte_pg.declaration import Declaration, copy_grants, declared_encoder
+from gte_pg.declaration import Declaration, copy_grants, declared_encoder, search_indexes
 from gte_pg.errors import DatabaseError, DeclarationError, GtePgError, QueryError
 from gte_pg.install import (
     add_statements,
@@ -45,9 +45,9 @@ from gte_pg.search.recall import dense_recall, sample_questions
 from gte_pg.sync import (
     Team,
     clock,
-    may_build_indexes,
     missing_search_indexes,
     sync_once,
+    to_build,
 )
 from gte_pg.sync.copy_keys import is_copied
 
@@ -270,8 +270,7 @@ def _encode(team: Team, present: Declaration, registered: Registered) -> None:
         with connect(dsn) as connection:
             lost = count_lost(connection, present, coming, since=begun)
             # Somebody else may be building one.
-            missing = missing_search_indexes(connection, coming)
-            if not lost and not (missing and may_build_indexes(connection, coming)):
+            if not lost and not to_build(connection, registered, search_indexes(coming)):
                 return
             if not lost:
                 begun, until = clock(connection), time.monotonic() + _PATIENCE

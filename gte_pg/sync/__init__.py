@@ -11,7 +11,7 @@ from gte_pg.sync.failures import (
     retry_failures,
     retry_statement,
 )
-from gte_pg.sync.indexes import may_build_indexes, missing_search_indexes
+from gte_pg.sync.indexes import missing_search_indexes, to_build
 from gte_pg.sync.locked import while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.repair import Repaired, repair, repair_statements
@@ -41,7 +41,6 @@ __all__ = [
     "count_failures",
     "find_held",
     "list_failures",
-    "may_build_indexes",
     "missing_search_indexes",
     "missing_triggers",
     "repair",
@@ -50,6 +49,7 @@ __all__ = [
     "retry_statement",
     "status",
     "sync_once",
+    "to_build",
     "wait_until_synced",
     "warn_if_unguarded",
     "watch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future
 
 import psycopg
@@ -71,6 +72,15 @@ def missing_search_indexes(connection: Connection, declaration: Declaration) -> 
     return [
         index for index in search_indexes(declaration) if is_missing(connection, declaration, index)
     ]
+
+
+def to_build(
+    connection: Connection, registered: Registered, indexes: Iterable[Index]
+) -> list[Index]:
+    """Return those of the indexes that are missing, if they may be built."""
+    declaration = registered.declaration
+    missing = [index for index in indexes if is_missing(connection, declaration, index)]
+    return missing if missing and may_build_indexes(connection, declaration) else []
 
 
 def is_missing(connection: Connection, declaration: Declaration, index: Index) -> bool:

@@ -17,17 +17,11 @@ from typing import Literal, TypeVar
 import psycopg
 
 from gte_pg.database import Connection, Registered, connect, said
-from gte_pg.declaration import Index, pending_index
+from gte_pg.declaration import Index, pending_index, search_indexes
 from gte_pg.errors import DatabaseError
 from gte_pg.sync.copy_keys import copy_keys, is_copied
 from gte_pg.sync.failures import forget_stale_failures
-from gte_pg.sync.indexes import (
-    build_index_until,
-    is_missing,
-    may_build_indexes,
-    missing_search_indexes,
-    update_statistics,
-)
+from gte_pg.sync.indexes import build_index_until, to_build, update_statistics
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from gte_pg.sync.locked import TableLocked, while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
@@ -92,7 +86,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
         yield replace(progress, stage="done", left=_ask(team, registered, status).pending)
         return
     queue = pending_index(registered.declaration)
-    if _ask(team, registered, partial(_lacks, index=queue)):
+    if _ask(team, registered, partial(to_build, indexes=[queue])):
         yield replace(progress, stage="indexing", index=queue.name)
         _build_queue(team, registered, queue)
     # Before any is recorded: after a change of the primary key all are forgotten.
@@ -212,12 +206,6 @@ def _copy_keys(connection: Connection, registered: Registered, team: Team) -> No
         team.stop.wait(_OTHERS_SECONDS)
 
 
-def _lacks(connection: Connection, registered: Registered, index: Index) -> bool:
-    """Whether an index is missing that may be built."""
-    declaration = registered.declaration
-    return is_missing(connection, declaration, index) and may_build_indexes(connection, declaration)
-
-
 def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
     while not team.stop.is_set():
         if build_index_until(team.stop, team.dsn, registered, queue):
@@ -232,25 +220,20 @@ def _prepare_search(
 
     No connection is open while one is built: one that is idle for so long may be gone.
     """
-    to_build = _ask(team, registered, _to_build, patient=patient)
-    for index in to_build:
+    indexes = search_indexes(registered.declaration)
+    missing = _ask(team, registered, partial(to_build, indexes=indexes), patient=patient)
+    for index in missing:
         yield index.name
         if not build_index_until(team.stop, team.dsn, registered, index):
             return  # told to stop, or somebody else is building it
-    is_old = bool(to_build) or _ask(
+    is_old = bool(missing) or _ask(
         team, registered, partial(is_due, new_rows=new_rows), patient=patient
     )
     if is_old:
         with connect(team.dsn) as connection:
-            if to_build:
+            if missing:
                 update_statistics(connection, registered.declaration)
             refresh_key_frequencies(connection, registered)
-
-
-def _to_build(connection: Connection, registered: Registered) -> list[Index]:
-    """Return the search indexes that are missing, if they may be built."""
-    missing = missing_search_indexes(connection, registered.declaration)
-    return missing if missing and may_build_indexes(connection, registered.declaration) else []
 
 
 def _forget_stale(team: Team, registered: Registered, *, patient: bool = True) -> None:

@@ -20,7 +20,7 @@ from gte_pg.declaration import Declaration, declared_encoder, pending_index
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError, GtePgError, ModelError
 from gte_pg.sync.copy_keys import copy_keys
-from gte_pg.sync.indexes import build_index_until, is_missing, may_build_indexes
+from gte_pg.sync.indexes import build_index_until, to_build
 from gte_pg.sync.locked import telling_of_locks, while_free
 from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.status import clock, has_pending
@@ -306,11 +306,9 @@ class _Member:
             copied = copy_keys(connection, registered, self._team.stop)
             queue = pending_index(registered.declaration)
             with while_free(connection, registered):
-                lacks_queue = is_missing(connection, registered.declaration, queue)
-            if (
-                lacks_queue
-                and may_build_indexes(connection, registered.declaration)
-                and not build_index_until(self._team.stop, self._team.dsn, registered, queue)
+                missing = to_build(connection, registered, [queue])
+            if missing and not build_index_until(
+                self._team.stop, self._team.dsn, registered, queue
             ):
                 # Somebody else is building it.
                 self._not_before[registered] = time.monotonic() + _ASK_SECONDS
