@@ -27,6 +27,7 @@ from texts import real_texts
 from gte_pg.database import Registered, connect
 from gte_pg.encoder import Encoded, Encoder, load_encoder
 from gte_pg.sync import Team
+from gte_pg.sync.members import drain
 from gte_pg.sync.status import has_pending
 
 BATCH = 256
@@ -102,7 +103,7 @@ def encode_alone(encoder: Encoder, texts: list[str]) -> None:
 def synced(dsn: str, encoder: Watched, texts: list[str], *, workers: int) -> Run:
     registered = pending_table(dsn, texts)
     team = Team(dsn, threading.Event(), lambda _: encoder, workers=workers, batch_rows=BATCH)
-    run = timed(encoder, lambda: list(team.drain(registered)))
+    run = timed(encoder, lambda: list(drain(team, registered)))
     with connect(dsn) as connection:
         assert not has_pending(connection, registered)
     return run

@@ -24,6 +24,7 @@ from gte_pg.sync.failures import forget_stale_failures
 from gte_pg.sync.indexes import build_index_until, to_build, update_statistics
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from gte_pg.sync.locked import TableLocked, while_free
+from gte_pg.sync.members import Embeddings, drain, keep_drained
 from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.status import clock, count_pending, status
 from gte_pg.sync.team import Team
@@ -95,7 +96,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     progress = replace(progress, stage="encoding", pending=pending)
     yield progress
     if progress.pending:
-        for done in team.drain(registered):
+        for done in drain(team, registered):
             progress = replace(
                 progress,
                 encoded=progress.encoded + done.encoded,
@@ -109,9 +110,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     yield replace(progress, stage="done", left=left)
 
 
-def watch(
-    team: Team, embeddings: Callable[[Connection], list[Registered]]
-) -> Iterator[tuple[Registered, Progress]]:
+def watch(team: Team, embeddings: Embeddings) -> Iterator[tuple[Registered, Progress]]:
     """Keep these embeddings encoded until the team's `stop` is set; yields when one is drained.
 
     Those that are added later are found. A lost connection is opened again, for ever, and a model
@@ -122,7 +121,7 @@ def watch(
     counts: dict[Registered, Progress] = {}
     not_before: dict[Registered, float] = {}
     unseen: Counter[Registered] = Counter()  # rows encoded since search was last seen to
-    for registered, done in team.watch(_guarded(embeddings)):
+    for registered, done in keep_drained(team, _guarded(embeddings)):
         begun = time.monotonic() if done is None else done.begun
         so_far = counts.get(registered, Progress("encoding", 0, begun=begun))
         if done is not None:
@@ -156,9 +155,7 @@ def watch(
         yield registered, replace(so_far, stage="done", pending=so_far.encoded + left, left=left)
 
 
-def _guarded(
-    embeddings: Callable[[Connection], list[Registered]],
-) -> Callable[[Connection], list[Registered]]:
+def _guarded(embeddings: Embeddings) -> Embeddings:
     """Return what asks for the embeddings, and logs which of them lack triggers."""
     looked_at = OnceAMinute()
 
@@ -241,9 +238,7 @@ def _forget_stale(team: Team, registered: Registered, *, patient: bool = True) -
         _ask(team, registered, forget_stale_failures, patient=patient)
 
 
-def _is_there(
-    team: Team, embeddings: Callable[[Connection], list[Registered]], registered: Registered
-) -> bool:
+def _is_there(team: Team, embeddings: Embeddings, registered: Registered) -> bool:
     """Whether the embedding has been neither removed nor changed; taken for granted if nobody can say."""
     try:
         with connect(team.dsn) as connection:

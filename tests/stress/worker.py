@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from psycopg import sql
 
-import gte_pg.sync.team
+import gte_pg.sync.share
 import gte_pg.sync.write_back
 from gte_pg.database import load_all
 from gte_pg.encoder import load_encoder
@@ -68,7 +68,7 @@ class _OneLine(logging.Formatter):
 @contextmanager
 def quick_leases() -> Iterator[None]:
     """Let the workers of a team hold their leases for a second."""
-    with patch.object(gte_pg.sync.team, "Worker", functools.partial(Worker, lease=LEASE)):
+    with patch.object(gte_pg.sync.share, "Worker", functools.partial(Worker, lease=LEASE)):
         yield
 
 

@@ -111,7 +111,7 @@ def test_who_is_told_to_stop_leaves_the_build_to_postgres(
 def test_an_index_that_could_not_be_built_is_built_later(
     connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gte_pg.sync.team._TELL_SECONDS", 0.2)
+    monkeypatch.setattr("gte_pg.sync.share._LOOK_SECONDS", 0.2)
     monkeypatch.setattr("gte_pg.sync.sync._PAUSE_AFTER_FAILURE", 0.2)
     team = team_of(connection)
     for name in ("articles_embedding_dense", f"articles_embedding_dense_{articles.id}"):

@@ -14,6 +14,7 @@ from gte_pg.encoder import Encoder
 from gte_pg.errors import EncodingError
 from gte_pg.sync import Worker, sync_once, watch
 from gte_pg.sync.indexes import build_index, missing_search_indexes
+from gte_pg.sync.members import drain
 from tests.tables import Interrupted, team_of, written_all_the_while
 
 
@@ -43,7 +44,7 @@ def test_a_sync_does_not_wait_for_a_held_row(
     with written_all_the_while(dsn), connect(dsn) as application:
         application.execute("BEGIN")
         application.execute(f"SELECT FROM {vectors} WHERE id = 7 FOR UPDATE".encode())
-        rounds = list(team_of(connection).drain(articles))
+        rounds = list(drain(team_of(connection), articles))
         assert sum(done.encoded for done in rounds) >= 19
 
 

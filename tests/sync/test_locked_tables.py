@@ -14,7 +14,7 @@ from psycopg import sql
 from gte_pg.cli import main
 from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import Round, Team, missing_search_indexes, status, sync_once, watch
+from gte_pg.sync import Round, Team, members, missing_search_indexes, status, sync_once, watch
 from gte_pg.sync.indexes import update_statistics
 from gte_pg.sync.sync import _LOCKED_SECONDS
 from tests.tables import ARTICLES, add_embedding, drain, team_of
@@ -88,7 +88,7 @@ def test_a_sync_says_so_in_the_end_and_does_the_others(
 ) -> None:
     assert sum(_LOCKED_SECONDS) + len(_LOCKED_SECONDS) > 60
     monkeypatch.setattr("gte_pg.sync.sync._LOCKED_SECONDS", (0.1,))
-    monkeypatch.setattr("gte_pg.sync.team._MOST_LOST", 1)
+    monkeypatch.setattr("gte_pg.sync.members._MOST_LOST", 1)
     with locked(dsn, "articles"):
         done = CliRunner().invoke(main, ["sync", "--dsn", dsn])
     assert done.exit_code == 1
@@ -103,8 +103,8 @@ def test_what_a_trigger_of_the_application_waits_for_is_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("gte_pg.sync.team._RETRY_SECONDS", (0.1,))
-    monkeypatch.setattr("gte_pg.sync.team._MOST_LOST", 1)
+    monkeypatch.setattr("gte_pg.sync.members._RETRY_SECONDS", (0.1,))
+    monkeypatch.setattr("gte_pg.sync.members._MOST_LOST", 1)
     connection.execute("""
         CREATE TABLE counters AS SELECT 0 AS written;
         CREATE FUNCTION count_up() RETURNS trigger LANGUAGE plpgsql AS
@@ -174,14 +174,12 @@ def test_keys_that_cannot_be_copied_are_not_waited_for_for_ever(
 def test_a_table_that_is_locked_in_the_end_is_waited_for(
     dsn: str, connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = Team.drain
-
     def encode_and_lock(team: Team, registered: Registered) -> Iterator[Round]:
-        yield from encode(team, registered)
+        yield from members.drain(team, registered)
         application.execute("BEGIN; LOCK TABLE articles")
         threading.Timer(2, application.rollback).start()
 
-    monkeypatch.setattr(Team, "drain", encode_and_lock)
+    monkeypatch.setattr("gte_pg.sync.sync.drain", encode_and_lock)
     with connect(dsn) as application:
         assert drain(connection, articles).left == 0
     assert missing_search_indexes(connection, articles.declaration) == []

@@ -89,7 +89,7 @@ def test_who_watches_looks_for_them_once_a_minute(
         "gte_pg.sync.sync.forget_stale_failures", lambda _, registered: looked.append(registered)
     )
     monkeypatch.setattr("gte_pg.sync.sync._LEAST_PAUSE", 0)
-    monkeypatch.setattr("gte_pg.sync.team._TELL_SECONDS", 0)
+    monkeypatch.setattr("gte_pg.sync.share._LOOK_SECONDS", 0)
     team, drained = team_of(connection), 0
     for _, progress in watch(team, lambda _: [articles]):
         drained += progress.stage == "done"

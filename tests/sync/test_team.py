@@ -44,7 +44,7 @@ def test_watch_outlives_a_database_and_a_model_that_are_away(
     encoder: Encoder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gte_pg.sync.team._RETRY_SECONDS", (0.5, 1))
+    monkeypatch.setattr("gte_pg.sync.members._RETRY_SECONDS", (0.5, 1))
     stop = threading.Event()
     troubles = iter([ModelError("the files are gone"), psycopg.OperationalError("gone")])
 
@@ -117,8 +117,8 @@ def test_a_worker_that_is_not_let_in_is_done_without_unless_it_is_the_last(
             raise DatabaseError("too many connections")
         return connect_to_stay(dsn)
 
-    monkeypatch.setattr("gte_pg.sync.team.connect_to_stay", let_in_but_one)
-    monkeypatch.setattr("gte_pg.sync.team._RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr("gte_pg.sync.members.connect_to_stay", let_in_but_one)
+    monkeypatch.setattr("gte_pg.sync.members._RETRY_SECONDS", (0.01,))
     with pytest.raises(DatabaseError, match="too many"):
         list(sync_once(connection, articles, replace(team_of(connection), workers=1)))
     refused.clear()
