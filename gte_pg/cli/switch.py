@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +19,6 @@ from gte_pg.cli.words import rows_are
 from gte_pg.database import (
     Connection,
     Registered,
-    Table,
     check_names_are_free,
     connect,
     find_table,
@@ -29,33 +27,27 @@ from gte_pg.database import (
     postgres_version,
     said,
 )
-from gte_pg.declaration import Declaration, copy_grants, declared_encoder, search_indexes
-from gte_pg.errors import DatabaseError, DeclarationError, GtePgError, QueryError
+from gte_pg.declaration import Declaration, copy_grants, declared_encoder
+from gte_pg.errors import DatabaseError, GtePgError, QueryError
 from gte_pg.install import (
     add_statements,
+    check_goes_on,
+    check_is_like,
     count_lost,
     exchange_statements,
+    fill_up,
     next_name,
-    not_kept,
+    next_of,
     previous_name,
-    under_name,
+    previous_of,
 )
-from gte_pg.models import ModelIdentity, Precision, identify
+from gte_pg.models import Precision, identify
 from gte_pg.search.recall import dense_recall, sample_questions
-from gte_pg.sync import (
-    Team,
-    clock,
-    missing_search_indexes,
-    sync_once,
-    to_build,
-)
+from gte_pg.sync import Team, clock, missing_search_indexes, sync_once
 from gte_pg.sync.copy_keys import is_copied
 
 # Enough to tell an index that does its work from one that does not.
 _SAMPLED_ROWS = 50
-
-# So long rows that another worker is at, or that somebody has locked, are waited for, in seconds.
-_PATIENCE, _PAUSE, _PAUSE_FOR_INDEX = 30, 0.1, 2
 
 
 @click.command()
@@ -109,12 +101,12 @@ def switch(
             if former is None:
                 raise DatabaseError(f"the table {table} has no {previous_name(name)} to go back to")
             advice = f"Make it like that: gte-pg alter {table} --name {former.declaration.name} …"
-            _check_is_like(present.declaration, former.declaration, advice)
+            check_is_like(present.declaration, former.declaration, advice)
             _exchange(dsn, present, next_name(name), former, print_sql=print_sql)
             return
-        leaving = _previous(present.declaration)
+        leaving = previous_of(present.declaration)
         identity = identify(model, precision=precision)
-        wanted = _next(find_table(connection, table), present.declaration, identity, dimensions)
+        wanted = next_of(find_table(connection, table), present.declaration, identity, dimensions)
         if former is not None:
             raise DatabaseError(
                 f"the table {table} still has {previous_name(name)} from the last switch; when you no "
@@ -124,7 +116,7 @@ def switch(
         for made in (leaving,) if coming else (wanted, leaving):
             check_names_are_free(connection, made)
     if coming is not None:
-        _check_goes_on(table, present.declaration, coming.declaration, wanted.generation)
+        check_goes_on(table, present.declaration, coming.declaration, wanted.generation)
     if print_sql:
         _print_next_step(dsn, table, present, wanted, coming)
         return
@@ -153,61 +145,6 @@ def _print_next_step(
     with connect(dsn) as connection:
         _check_filled(connection, table, present.declaration, coming)
     _exchange(dsn, present, previous_name(present.declaration.name), coming, print_sql=True)
-
-
-def _next(
-    table: Table, present: Declaration, model: ModelIdentity, dimensions: int | None
-) -> Declaration:
-    """Return the embedding that is to take over: like the present one, by another model."""
-    coming = table.declare(
-        model,
-        present.source,
-        template=present.template,
-        expression=present.expression,
-        name=next_name(present.name),
-        dimensions=dimensions,
-        storage=present.storage,
-        layout=present.layout,
-        on_change=present.on_change,
-        index_dimensions=present.index_dimensions
-        and min(present.index_dimensions, dimensions or model.dimensions),
-    )
-    if coming.generation == present.generation:
-        raise DatabaseError(
-            f"{present.written} has {present.generation} already: there is nothing to switch"
-        )
-    return coming
-
-
-def _previous(present: Declaration) -> Declaration:
-    """Return what becomes of the present embedding."""
-    try:
-        return under_name(present, previous_name(present.name))
-    except DeclarationError as error:
-        raise DatabaseError(
-            f"after a switch the present embedding is called {previous_name(present.name)}: {error}. "
-            "Remove it, and add it under a shorter name"
-        ) from error
-
-
-def _check_goes_on(table: str, present: Declaration, coming: Declaration, generation: str) -> None:
-    """Raise DatabaseError unless the embedding that is there already is the one that is to take over."""
-    if coming.generation != generation:
-        raise DatabaseError(
-            f"the table {table} has {coming.name} for {coming.generation} already; "
-            f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
-        )
-    _check_is_like(present, coming, f"Give it up: gte-pg remove {table} --name {coming.name}")
-
-
-def _check_is_like(present: Declaration, other: Declaration, advice: str) -> None:
-    """Raise DatabaseError if the exchange would change more than the model."""
-    different = not_kept(present, other)
-    if different:
-        raise DatabaseError(
-            f"{other.name} of {present.written} is not like {present.name}: the exchange would change "
-            f"{', '.join(different)} too. {advice}"
-        )
 
 
 def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool = False) -> None:
@@ -255,31 +192,15 @@ def _check_filled(
 def _fill(dsn: str, present: Declaration, coming: Registered) -> None:
     """Encode every row that has a vector now; rows that are written meanwhile are never all done."""
     with told_to_stop() as stop:
-        _encode(Team(dsn, stop), present, coming)
+        team = Team(dsn, stop)
+        with connect(dsn) as connection:
+            begun = clock(connection)
+            show(coming.declaration, sync_once(connection, coming, team))
+        lost = fill_up(team, present, coming, since=begun)
     if stop.is_set():
         raise DatabaseError("stopped")
-
-
-def _encode(team: Team, present: Declaration, registered: Registered) -> None:
-    dsn, stop, coming = team.dsn, team.stop, registered.declaration
-    with connect(dsn) as connection:
-        begun = clock(connection)
-        show(coming, sync_once(connection, registered, team))
-    until = time.monotonic() + _PATIENCE
-    while not stop.is_set():
-        with connect(dsn) as connection:
-            lost = count_lost(connection, present, coming, since=begun)
-            # Somebody else may be building one.
-            if not lost and not to_build(connection, registered, search_indexes(coming)):
-                return
-            if not lost:
-                begun, until = clock(connection), time.monotonic() + _PATIENCE
-            elif time.monotonic() > until:
-                raise DatabaseError(
-                    f"{rows_are(lost)} not encoded by the new model yet; see gte-pg status"
-                )
-            stop.wait(_PAUSE if lost else _PAUSE_FOR_INDEX)
-            list(sync_once(connection, registered, team))
+    if lost:
+        raise DatabaseError(f"{rows_are(lost)} not encoded by the new model yet; see gte-pg status")
 
 
 def _verify(dsn: str, coming: Declaration, least_recall: float) -> None:

@@ -8,6 +8,7 @@ from gte_pg.install.alter import (
     is_alterable,
     is_other_index,
 )
+from gte_pg.install.filling import count_lost, fill_up
 from gte_pg.install.install import (
     add_statements,
     attach_statements,
@@ -18,32 +19,39 @@ from gte_pg.install.install import (
 from gte_pg.install.prepare import prepare_database, refresh_database
 from gte_pg.install.standbys import (
     altered_along,
+    check_goes_on,
+    check_is_like,
     next_name,
+    next_of,
     not_kept,
     previous_name,
+    previous_of,
     standbys_of,
-    under_name,
 )
-from gte_pg.install.switch import count_lost, exchange_statements
+from gte_pg.install.switch import exchange_statements
 
 __all__ = [
     "add_statements",
     "alter_statements",
     "altered_along",
     "attach_statements",
+    "check_goes_on",
+    "check_is_like",
     "count_lost",
     "create_indexes",
     "detach_statements",
     "exchange_statements",
+    "fill_up",
     "index_statements",
     "is_alterable",
     "is_other_index",
     "next_name",
+    "next_of",
     "not_kept",
     "prepare_database",
     "previous_name",
+    "previous_of",
     "refresh_database",
     "remove_statements",
     "standbys_of",
-    "under_name",
 ]

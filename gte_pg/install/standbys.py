@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gte_pg.database import Connection, Registered, load_all
+from gte_pg.database import Connection, Registered, Table, load_all
 from gte_pg.declaration import Declaration, companion_name
+from gte_pg.errors import DatabaseError, DeclarationError
+from gte_pg.models import ModelIdentity
 
 
 def next_name(name: str) -> str:
@@ -26,6 +28,41 @@ def under_name(declaration: Declaration, name: str) -> Declaration:
     return replace(declaration, name=name, companion=companion)
 
 
+def next_of(
+    table: Table, present: Declaration, model: ModelIdentity, dimensions: int | None
+) -> Declaration:
+    """Return the embedding that is to take over: like the present one, by another model."""
+    coming = table.declare(
+        model,
+        present.source,
+        template=present.template,
+        expression=present.expression,
+        name=next_name(present.name),
+        dimensions=dimensions,
+        storage=present.storage,
+        layout=present.layout,
+        on_change=present.on_change,
+        index_dimensions=present.index_dimensions
+        and min(present.index_dimensions, dimensions or model.dimensions),
+    )
+    if coming.generation == present.generation:
+        raise DatabaseError(
+            f"{present.written} has {present.generation} already: there is nothing to switch"
+        )
+    return coming
+
+
+def previous_of(present: Declaration) -> Declaration:
+    """Return what becomes of the present embedding."""
+    try:
+        return under_name(present, previous_name(present.name))
+    except DeclarationError as error:
+        raise DatabaseError(
+            f"after a switch the present embedding is called {previous_name(present.name)}: {error}. "
+            "Remove it, and add it under a shorter name"
+        ) from error
+
+
 def standbys_of(connection: Connection, declaration: Declaration) -> list[Registered]:
     """Return what a switch keeps in step beside an embedding: the next one, or the previous one."""
     names = next_name(declaration.name), previous_name(declaration.name)
@@ -40,6 +77,26 @@ _KEPT = ("source", "template", "expression", "on_change", "storage", "layout")
 def not_kept(present: Declaration, coming: Declaration) -> list[str]:
     """Return in what the embedding that is to take the place of `present` must be like it, and is not."""
     return [what for what in _KEPT if getattr(coming, what) != getattr(present, what)]
+
+
+def check_goes_on(table: str, present: Declaration, coming: Declaration, generation: str) -> None:
+    """Raise DatabaseError unless the embedding that is there already is the one that is to take over."""
+    if coming.generation != generation:
+        raise DatabaseError(
+            f"the table {table} has {coming.name} for {coming.generation} already; "
+            f"finish that switch, or give it up: gte-pg remove {table} --name {coming.name}"
+        )
+    check_is_like(present, coming, f"Give it up: gte-pg remove {table} --name {coming.name}")
+
+
+def check_is_like(present: Declaration, other: Declaration, advice: str) -> None:
+    """Raise DatabaseError if the exchange would change more than the model."""
+    different = not_kept(present, other)
+    if different:
+        raise DatabaseError(
+            f"{other.name} of {present.written} is not like {present.name}: the exchange would change "
+            f"{', '.join(different)} too. {advice}"
+        )
 
 
 def altered_along(present: Declaration, wanted: Declaration, coming: Declaration) -> Declaration:

@@ -7,11 +7,9 @@ stays, under another name, and is kept in step, so that there is a way back.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from psycopg import sql
 
-from gte_pg.database import Connection, fill, registered_as
+from gte_pg.database import registered_as
 from gte_pg.declaration import (
     Declaration,
     create_capture,
@@ -20,38 +18,6 @@ from gte_pg.declaration import (
 )
 from gte_pg.install.prepare import store_statements
 from gte_pg.install.standbys import under_name
-
-# A row that is pending in both, because it is new or because neither model takes it, loses nothing.
-_LOST = sql.SQL("""
-SELECT count(*) FROM {coming} AS c
-WHERE c.{pending} <= %(since)s AND c.{coming_dense} IS NULL AND EXISTS (
-    SELECT FROM {present} AS p WHERE {same_key} AND p.{present_dense} IS NOT NULL
-)""")
-
-
-def count_lost(
-    connection: Connection, present: Declaration, coming: Declaration, *, since: datetime
-) -> int:
-    """Count the rows that are found now and would not be if `coming` took the place of `present`.
-
-    Those that were written after `since` do not count: of them, some always are on their way.
-    """
-    same_key = sql.SQL(" AND ").join(
-        sql.SQL("p.{} = c.{}").format(sql.Identifier(column.name), sql.Identifier(column.name))
-        for column in present.key
-    )
-    statement = fill(
-        _LOST,
-        present=present.vectors,
-        present_dense=sql.Identifier(present.dense_column),
-        coming=coming.vectors,
-        coming_dense=sql.Identifier(coming.dense_column),
-        pending=sql.Identifier(coming.pending_column),
-        same_key=same_key,
-    )
-    (lost,) = connection.execute(statement, {"since": since}).fetchone() or (0,)
-    return int(lost)
-
 
 # A table that had this one's name before may have indexes of these names. An index is known by what it
 # indexes: one that keeps its name is none the worse.

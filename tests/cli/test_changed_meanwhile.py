@@ -108,7 +108,7 @@ def test_an_alter_while_a_switch_is_under_way_holds_after_it(
 
     # … or has encoded all, and is about to exchange the two.
     with monkeypatch.context() as patched:
-        patched.setattr("gte_pg.cli.switch.count_lost", alter_meanwhile)
+        patched.setattr("gte_pg.install.filling.count_lost", alter_meanwhile)
         gte_pg(dsn, *switch, fails="since this command read of it")
     gte_pg(dsn, *switch)
     for one in load_all(connection, "articles"):
@@ -130,16 +130,24 @@ def test_a_switch_does_not_go_on_with_an_embedding_of_another_text(
     gte_pg(dsn, *switch)
 
 
-@pytest.mark.parametrize("stage", ["count_lost", "dense_recall", "exchange_statements"])
+@pytest.mark.parametrize(
+    ("room", "stage"),
+    [
+        ("gte_pg.install.filling", "count_lost"),
+        ("gte_pg.cli.switch", "dense_recall"),
+        ("gte_pg.cli.switch", "exchange_statements"),
+    ],
+)
 def test_who_is_told_to_stop_exchanges_nothing(
     dsn: str,
     connection: Connection,
     articles: Registered,
     plain_model: str,
     monkeypatch: pytest.MonkeyPatch,
+    room: str,
     stage: str,
 ) -> None:
-    module = importlib.import_module("gte_pg.cli.switch")
+    module = importlib.import_module(room)
     work = getattr(module, stage)
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
