@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 import psycopg
 
@@ -23,7 +23,7 @@ from gte_pg.sync.copy_keys import copy_keys, is_copied
 from gte_pg.sync.failures import forget_stale_failures
 from gte_pg.sync.indexes import build_index_until, to_build, update_statistics
 from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
-from gte_pg.sync.locked import TableLocked, while_free
+from gte_pg.sync.locked import ask
 from gte_pg.sync.members import Embeddings, drain, keep_drained
 from gte_pg.sync.once_a_minute import OnceAMinute
 from gte_pg.sync.status import clock, count_pending, status
@@ -32,13 +32,8 @@ from gte_pg.sync.unguarded import warn_if_unguarded
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
-
 # How often one looks whether somebody else's index is there, or their transaction over.
 _OTHERS_SECONDS = 0.25
-
-# A table that is locked is waited for about a minute, as a lost database is.
-_LOCKED_SECONDS = (0.5, 1, 2, *[5] * 10)
 
 # How soon one looks again whether search lacks anything, in seconds: after it was found in order, and after
 # the attempt to build it failed, which may have taken long.
@@ -84,15 +79,15 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
         yield progress
         _copy_keys(connection, registered, team)
     if not is_copied(connection, registered):
-        yield replace(progress, stage="done", left=_ask(team, registered, status).pending)
+        yield replace(progress, stage="done", left=ask(team, registered, status).pending)
         return
     queue = pending_index(registered.declaration)
-    if _ask(team, registered, partial(to_build, indexes=[queue])):
+    if ask(team, registered, partial(to_build, indexes=[queue])):
         yield replace(progress, stage="indexing", index=queue.name)
         _build_queue(team, registered, queue)
     # Before any is recorded: after a change of the primary key all are forgotten.
     _forget_stale(team, registered)
-    pending = _ask(team, registered, count_pending)
+    pending = ask(team, registered, count_pending)
     progress = replace(progress, stage="encoding", pending=pending)
     yield progress
     if progress.pending:
@@ -106,7 +101,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     if not team.stop.is_set():
         for name in _prepare_search(team, registered, progress.encoded):
             yield replace(progress, stage="indexing", index=name)
-    left = _ask(team, registered, partial(count_pending, since=begun))
+    left = ask(team, registered, partial(count_pending, since=begun))
     yield replace(progress, stage="done", left=left)
 
 
@@ -141,7 +136,7 @@ def watch(team: Team, embeddings: Embeddings) -> Iterator[tuple[Registered, Prog
                 # What was told while it took so long is all seen to by now.
                 not_before[registered] = time.monotonic() + _LEAST_PAUSE
                 del unseen[registered]
-            left = _ask(team, registered, count_pending, patient=False)
+            left = ask(team, registered, count_pending, patient=False)
         except (psycopg.Error, DatabaseError) as error:
             if not _is_there(team, embeddings, registered):
                 continue
@@ -169,37 +164,9 @@ def _guarded(embeddings: Embeddings) -> Embeddings:
     return guarded
 
 
-def _ask(
-    team: Team,
-    registered: Registered,
-    question: Callable[[Connection, Registered], Answer],
-    *,
-    patient: bool = True,
-) -> Answer:
-    """Ask in a transaction of its own, on a new connection: an older one may have been idle for too long.
-
-    A table that is locked is waited for about a second or, by whoever is `patient` and not told to stop, a
-    minute. Raises TableLocked then.
-    """
-
-    def ask() -> Answer:
-        with connect(team.dsn) as connection, while_free(connection, registered):
-            return question(connection, registered)
-
-    for pause in _LOCKED_SECONDS if patient else ():
-        try:
-            return ask()
-        except TableLocked as error:
-            if team.stop.is_set():
-                raise
-            logger.warning("%s; again in %s s", error, pause)
-            team.stop.wait(pause)
-    return ask()
-
-
 def _copy_keys(connection: Connection, registered: Registered, team: Team) -> None:
     while not copy_keys(connection, registered, team.stop) and not team.stop.is_set():
-        _ask(team, registered, is_copied)  # the table may be locked
+        ask(team, registered, is_copied)  # the table may be locked
         team.stop.wait(_OTHERS_SECONDS)
 
 
@@ -218,12 +185,12 @@ def _prepare_search(
     No connection is open while one is built: one that is idle for so long may be gone.
     """
     indexes = search_indexes(registered.declaration)
-    missing = _ask(team, registered, partial(to_build, indexes=indexes), patient=patient)
+    missing = ask(team, registered, partial(to_build, indexes=indexes), patient=patient)
     for index in missing:
         yield index.name
         if not build_index_until(team.stop, team.dsn, registered, index):
             return  # told to stop, or somebody else is building it
-    is_old = bool(missing) or _ask(
+    is_old = bool(missing) or ask(
         team, registered, partial(is_due, new_rows=new_rows), patient=patient
     )
     if is_old:
@@ -235,7 +202,7 @@ def _prepare_search(
 
 def _forget_stale(team: Team, registered: Registered, *, patient: bool = True) -> None:
     if not team.stop.is_set():
-        _ask(team, registered, forget_stale_failures, patient=patient)
+        ask(team, registered, forget_stale_failures, patient=patient)
 
 
 def _is_there(team: Team, embeddings: Embeddings, registered: Registered) -> bool:

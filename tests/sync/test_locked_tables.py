@@ -16,7 +16,7 @@ from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Round, Team, members, missing_search_indexes, status, sync_once, watch
 from gte_pg.sync.indexes import update_statistics
-from gte_pg.sync.sync import _LOCKED_SECONDS
+from gte_pg.sync.locked import _LOCKED_SECONDS
 from tests.tables import ARTICLES, add_embedding, drain, team_of
 
 
@@ -87,7 +87,7 @@ def test_a_sync_says_so_in_the_end_and_does_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert sum(_LOCKED_SECONDS) + len(_LOCKED_SECONDS) > 60
-    monkeypatch.setattr("gte_pg.sync.sync._LOCKED_SECONDS", (0.1,))
+    monkeypatch.setattr("gte_pg.sync.locked._LOCKED_SECONDS", (0.1,))
     monkeypatch.setattr("gte_pg.sync.members._MOST_LOST", 1)
     with locked(dsn, "articles"):
         done = CliRunner().invoke(main, ["sync", "--dsn", dsn])
@@ -161,7 +161,7 @@ def test_keys_that_cannot_be_copied_are_not_waited_for_for_ever(
     articles = add_embedding(
         dsn, connection, "articles", ("title",), model, layout="companion", copied=False
     )
-    monkeypatch.setattr("gte_pg.sync.sync._LOCKED_SECONDS", (0.1,))
+    monkeypatch.setattr("gte_pg.sync.locked._LOCKED_SECONDS", (0.1,))
     team = team_of(connection)
     stopping = threading.Timer(10, team.stop.set)
     stopping.start()
