@@ -54,9 +54,10 @@ BEGIN
 END
 $body$;
 
--- The same, past row-level policies: the ids alone, of rows that the caller may be unable to read. It says
--- how common a token is among the rows of all tenants, to roles that may SELECT from the table: where that
--- is too much, revoke EXECUTE on it. NULL where its owner may not read past the policies either.
+-- The same, past row-level policies: the ids alone, of rows that the caller may be unable to read. Called for
+-- one token after the other, it says which tokens each of these rows has, to roles that may SELECT from the
+-- table: where that is too much, revoke EXECUTE on it. NULL where its owner may not read past the policies
+-- either, or has rights that the owner of the table has not.
 CREATE OR REPLACE FUNCTION gte.rows_past_policies(embedding int, keys int[], OUT tids tid[], OUT parts oid[])
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $body$
@@ -68,6 +69,16 @@ BEGIN
     IF has_any_column_privilege(asking, declared.relation, 'SELECT')
         AND has_table_privilege(declared.vectors, 'SELECT')
         AND NOT row_security_active(declared.vectors)
+        -- An owner's code runs when his table is only read, by an expression of an index: with the rights of
+        -- this function for those alone who have them.
+        AND NOT EXISTS (
+            WITH RECURSIVE tree (oid) AS (
+                SELECT declared.vectors::oid
+                UNION SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+            )
+            SELECT FROM tree AS t JOIN pg_class AS c ON c.oid = t.oid
+            WHERE NOT pg_has_role(c.relowner, current_user, 'MEMBER')
+        )
         -- A type of the table owner's own could bring code along that would run with this function's rights.
         AND EXISTS (
             SELECT FROM pg_attribute AS a JOIN pg_proc AS p ON a.atttypid = p.proargtypes[0]

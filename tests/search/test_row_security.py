@@ -15,11 +15,12 @@ from gte_pg.encoder import Encoder
 from gte_pg.search import Weights, encode_query, search
 from tests.postgres import new_database
 from tests.search.articles import QUERIES, WEIGHTS, executed, fill, plan_of, reference, stored
-from tests.tables import add_embedding, drain
+from tests.tables import add_embedding, drain, dsn_of
 
 # Roles belong to the whole server.
 READER = f"gte_pg_test_reader_{os.getpid()}"
 STRANGER = f"gte_pg_test_stranger_{os.getpid()}"
+OWNER = f"gte_pg_test_owner_{os.getpid()}"
 
 _POLICY = """
 ALTER TABLE articles ADD COLUMN tenant text;
@@ -33,11 +34,11 @@ CREATE POLICY tenants ON articles USING (tenant = current_setting('app.tenant', 
 @pytest.fixture(scope="module")
 def roles(server: str) -> Iterator[None]:
     with connect(server) as connection:
-        for role in (READER, STRANGER):
+        for role in (READER, STRANGER, OWNER):
             connection.execute(f"CREATE ROLE {role}".encode())
     yield
     with connect(server) as connection:
-        for role in (READER, STRANGER):
+        for role in (READER, STRANGER, OWNER):
             connection.execute(f"DROP ROLE {role}".encode())
 
 
@@ -167,6 +168,46 @@ def test_a_stranger_learns_nothing(
             connection.execute("SELECT FROM gte.key_frequency")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             search(connection, articles, query)
+
+
+def test_what_an_owner_puts_on_a_table_does_not_run_with_the_rights_of_gte_pg(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    """A function in the expression of an index is called whenever a statement is planned."""
+    query = encode_query(encoder, articles.declaration, "a cat on the mat")
+    vectors = articles.declaration.vectors.as_string()
+    past = f"SELECT tids FROM gte.rows_past_policies({articles.id}, ARRAY[1])".encode()
+    owned = f"ALTER TABLE articles OWNER TO {{0}}; ALTER TABLE {vectors} OWNER TO {{0}};"
+    connection.execute(
+        f"""
+        {owned.format(OWNER)}
+        CREATE SCHEMA hers AUTHORIZATION {OWNER};
+        GRANT USAGE ON SCHEMA hers TO PUBLIC;
+        GRANT CREATE ON SCHEMA public TO {OWNER};
+        SET ROLE {OWNER};
+        CREATE FUNCTION hers.act(number int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+            IF current_user NOT IN ('{OWNER}', '{READER}') THEN
+                RAISE 'called as %', current_user;
+            END IF;
+            RETURN number;
+        END $$;
+        CREATE INDEX hers ON {vectors} ((id + hers.act(1)));
+        RESET ROLE;
+    """.encode()
+    )
+    try:
+        with connect(dsn_of(connection)) as fresh, tenant(fresh, "red"):
+            assert fresh.execute(past).fetchone() == (None,)
+            hits = search(fresh, articles, query)
+            assert hits == search(fresh, articles, query, exact=True) != []
+    finally:
+        connection.execute(
+            f"""
+            DROP SCHEMA hers CASCADE;
+            {owned.format("CURRENT_USER")}
+            REVOKE CREATE ON SCHEMA public FROM {OWNER};
+        """.encode()
+        )
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=str)
