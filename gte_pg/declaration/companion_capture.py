@@ -6,7 +6,9 @@ write-back, which compares version and hash (see gte_pg/sync/write_back.py). An 
 evaluates one condition and writes nothing; AFTER triggers see what an application's own triggers made of
 the row.
 
-The function runs with its owner's rights, so the application's role needs none on the companion.
+The function runs with its owner's rights, so the application's role needs none on the companion. They are
+those of the table's owner, whoever adds the embedding: what that owner puts on the table or in the
+companion's place (a cast of a type of theirs, a trigger) runs with them.
 """
 
 from __future__ import annotations
@@ -111,6 +113,24 @@ END""")
 
 _REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
 
+# A member of the role that owns the table may not give the function away, where that role may make nothing
+# in the schema gte: it stays the member's.
+_GIVE_TO_OWNER = sql.SQL("""\
+DO $owner$
+DECLARE
+    owner oid := (SELECT relowner FROM pg_catalog.pg_class WHERE oid = to_regclass({relation}));
+BEGIN
+    IF owner <> (SELECT relowner FROM pg_catalog.pg_class WHERE oid = to_regclass({vectors})) THEN
+        EXECUTE format('ALTER TABLE %s OWNER TO %I', {vectors}, pg_get_userbyid(owner));
+    END IF;
+    IF owner <> (SELECT proowner FROM pg_catalog.pg_proc WHERE oid = to_regprocedure({signature})) THEN
+        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', {signature}, pg_get_userbyid(owner));
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+END
+$owner$""")
+
 
 def companion_capture_functions(
     declaration: Declaration, function: sql.Identifier, postgres: int
@@ -119,7 +139,12 @@ def companion_capture_functions(
     create = _FUNCTION.format(
         function=function, settings=pinned_settings(body), body=function_body(body)
     )
-    return [create, _REVOKE.format(function)]
+    give = _GIVE_TO_OWNER.format(
+        relation=sql.Literal(declaration.relation.as_string()),
+        vectors=sql.Literal(declaration.vectors.as_string()),
+        signature=sql.Literal(f"{function.as_string()}()"),
+    )
+    return [create, _REVOKE.format(function), give]
 
 
 def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Composed:

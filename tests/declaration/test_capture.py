@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -334,6 +335,48 @@ def test_a_role_needs_no_right_but_on_the_table(
         changed,
         "empty",
     ]
+
+
+@pytest.mark.parametrize("layout", ["companion"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE team.articles_embedding (id bigint PRIMARY KEY, embedding text, embedding_sparse text,"
+        " embedding_hash text, embedding_pending timestamptz, embedding_version int);"
+        "CREATE TRIGGER say BEFORE INSERT ON team.articles_embedding"
+        " FOR EACH ROW EXECUTE FUNCTION team.say()",
+        "ALTER TABLE team.articles RENAME title TO former;"
+        "ALTER TABLE team.articles ADD title team.word",
+    ],
+    ids=["in the place of the companion", "a cast"],
+)
+def test_a_table_owner_gets_no_rights_of_who_adds_an_embedding(
+    dsn: str, connection: Connection, model: str, layout: Layout, made: str
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_team;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        CREATE SCHEMA team AUTHORIZATION gte_pg_test_team;
+        SET ROLE gte_pg_test_team;
+        CREATE TABLE team.articles (id bigint PRIMARY KEY, title text);
+        CREATE FUNCTION team.who() RETURNS text LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'called as %', current_user; END $$;
+        CREATE FUNCTION team.say() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM team.who(); END $$;
+        CREATE TYPE team.word AS ENUM ('cat');
+        CREATE FUNCTION team.say(team.word) RETURNS text LANGUAGE plpgsql AS
+            $$ BEGIN RETURN team.who(); END $$;
+        CREATE CAST (team.word AS text) WITH FUNCTION team.say(team.word);
+        RESET ROLE;
+    """)
+    add_embedding(dsn, connection, "team.articles", ("title",), model, layout=layout)
+    connection.execute("SET ROLE gte_pg_test_team")
+    if "articles_embedding" in made:
+        connection.execute("DROP TABLE team.articles_embedding")
+    connection.execute(made.encode())
+    with pytest.raises(psycopg.errors.RaiseException, match="called as gte_pg_test_team"):
+        connection.execute("INSERT INTO team.articles (id, title) VALUES (1, 'cat')")
 
 
 def test_a_renamed_source_column_is_followed(

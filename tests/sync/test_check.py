@@ -112,6 +112,28 @@ def test_triggers_that_are_gone_or_off_are_found_and_made_anew(
 
 
 @pytest.mark.parametrize("layout", ["companion"])
+def test_a_table_that_was_given_away_does_not_keep_a_superusers_rights(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    connection.execute("""
+        DO $$ BEGIN
+            CREATE ROLE gte_pg_test_owner;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        ALTER TABLE articles OWNER TO gte_pg_test_owner;
+    """)
+    assert missing_triggers(connection, articles)
+    repaired = CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn])
+    assert repaired.exit_code == 0, repaired.output
+    assert missing_triggers(connection, articles) == []
+    owners = connection.execute("""
+        SELECT DISTINCT relowner::regrole::text, proowner::regrole::text FROM pg_class, pg_proc
+        WHERE relname ~ '^articles(_embedding)?$' AND proname = 'public_articles_embedding_capture'
+    """).fetchall()
+    assert owners == [("gte_pg_test_owner", "gte_pg_test_owner")]
+    connection.execute("DELETE FROM articles WHERE id = 2")
+
+
+@pytest.mark.parametrize("layout", ["companion"])
 @pytest.mark.parametrize(
     ("table", "change"),
     [
