@@ -241,7 +241,7 @@ CREATE OR REPLACE FUNCTION gte.wait_until_synced(
     timeout interval DEFAULT '1 minute'
 )
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
     called timestamptz := clock_timestamp();

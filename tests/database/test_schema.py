@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from gte_pg.database import Connection, connect, engine, ensure_schema, find_table, load, load_all
 from gte_pg.database.extension import ensure_pgvector
+from gte_pg.declaration import Layout
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
 from gte_pg.install import prepare_database
@@ -230,3 +231,25 @@ def test_another_role_may_use_the_schema_of_its_owner(
         )
         with pytest.raises(DatabaseError, match="another version.*run gte-pg init as"):
             add_embedding(limited, own, "team.notes", ("body",), model, name="again")
+
+
+@pytest.mark.parametrize("layout", ["columns", "companion"])
+def test_no_function_is_read_by_the_search_path_of_its_caller(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    """Those written as expressions are bound when they are made."""
+    connection.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
+    add_embedding(dsn, connection, "notes", ("body",), model, layout=layout)
+    unpinned = connection.execute("""
+        SELECT p.oid::regprocedure::text FROM pg_proc AS p
+        WHERE p.pronamespace = 'gte'::regnamespace AND p.prosqlbody IS NULL AND NOT EXISTS (
+            SELECT FROM unnest(p.proconfig) AS setting WHERE setting LIKE 'search\\_path=pg\\_catalog, %'
+        )
+    """).fetchall()
+    assert unpinned == []
+    definers = connection.execute("""
+        SELECT p.proname FROM pg_proc AS p
+        WHERE p.pronamespace = 'gte'::regnamespace AND p.prosecdef
+            AND has_function_privilege('public', p.oid, 'EXECUTE')
+    """).fetchall()
+    assert definers == [("rows_past_policies",)]
