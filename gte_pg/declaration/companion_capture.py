@@ -182,7 +182,7 @@ def companion_capture_body(declaration: Declaration, postgres: int) -> sql.Compo
 
 def companion_capture_triggers(declaration: Declaration, postgres: int) -> list[Trigger]:
     moved = sql.SQL(" OR ").join(
-        sql.SQL("{} <> {}").format(
+        sql.SQL("{} OPERATOR(pg_catalog.<>) {}").format(
             sql.Identifier("old", column.name), sql.Identifier("new", column.name)
         )
         for column in declaration.key

@@ -129,7 +129,7 @@ def _is_touched(declaration: Declaration, postgres: int) -> sql.Composed:
 
     return sql.SQL(
         "{changed} OR ({old_hash}, {old_pending}) IS DISTINCT FROM ({new_hash}, {new_pending}) "
-        "OR num_nonnulls({old_vectors}) <> num_nonnulls({new_vectors})"
+        "OR pg_catalog.num_nonnulls({old_vectors}) <> pg_catalog.num_nonnulls({new_vectors})"
     ).format(
         changed=source_changed(declaration, postgres),
         old_hash=sql.Identifier("old", declaration.hash_column),
@@ -142,7 +142,7 @@ def _is_touched(declaration: Declaration, postgres: int) -> sql.Composed:
 
 
 def _terms(declaration: Declaration) -> dict[str, sql.Composable]:
-    filled = sql.SQL("num_nonnulls({})").format(
+    filled = sql.SQL("pg_catalog.num_nonnulls({})").format(
         sql.SQL(", ").join(sql.Identifier("new", name) for name in declaration.vector_columns)
     )
     return {

@@ -6,7 +6,8 @@
 
 The hash covers the generation as well, so one column says which text *and* which model a vector
 belongs to. Only functions of pg_catalog are used: a trigger's WHEN clause can hold the expression,
-and a role that writes to the table needs no right on anything of gte-pg's.
+and a role that writes to the table needs no right on anything of gte-pg's. Those that take values of any
+type are named with their schema: somebody's own, for the very type, would be the better match.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def row_is_empty(declaration: Declaration, row: str) -> sql.Composed:
     """Whether `row` has no text at all; reads no out-of-line value, unless an expression does."""
     if declaration.expression is not None:
         return sql.SQL("{} IS NULL").format(row_text(declaration, row))
-    return sql.SQL("num_nonnulls({}) = 0").format(_values(declaration.source, row))
+    return sql.SQL("pg_catalog.num_nonnulls({}) = 0").format(_values(declaration.source, row))
 
 
 def row_text(declaration: Declaration, row: str) -> sql.Composed:
@@ -55,9 +56,13 @@ def row_text(declaration: Declaration, row: str) -> sql.Composed:
         )
         return sql.SQL("nullif(({})::text COLLATE \"C\", '')").format(written)
     if declaration.template is None:
-        joined = sql.SQL("concat_ws(E'\\n', {})").format(_values(declaration.source, row))
+        joined = sql.SQL("pg_catalog.concat_ws(E'\\n', {})").format(
+            _values(declaration.source, row)
+        )
         return sql.SQL("nullif({}, '')").format(joined)
-    return sql.SQL("CASE WHEN num_nonnulls({}) > 0 THEN concat_ws(E'\\n', {}) END").format(
+    return sql.SQL(
+        "CASE WHEN pg_catalog.num_nonnulls({}) > 0 THEN pg_catalog.concat_ws(E'\\n', {}) END"
+    ).format(
         _values(declaration.source, row),
         sql.SQL(", ").join(_line(line, row) for line in lines(declaration.template)),
     )
@@ -73,9 +78,9 @@ def _line(line: list[Part], row: str) -> sql.Composable:
     written = sql.SQL(", ").join(
         sql.Literal(part) if isinstance(part, str) else _value(part.name, row) for part in line
     )
-    return sql.SQL("CASE WHEN num_nonnulls({}) > 0 THEN concat({}) END").format(
-        _values(columns, row), written
-    )
+    return sql.SQL(
+        "CASE WHEN pg_catalog.num_nonnulls({}) > 0 THEN pg_catalog.concat({}) END"
+    ).format(_values(columns, row), written)
 
 
 def _values(columns: Iterable[str], row: str) -> sql.Composed:
@@ -92,7 +97,7 @@ def _value(column: str, row: str) -> sql.Composed:
 
 def row_hash(declaration: Declaration, row: str) -> sql.Composed:
     """Return the hash of the text of `row`, or NULL."""
-    return sql.SQL("substr(sha256(convert_to({} || {}, 'UTF8')), 1, {})").format(
+    return sql.SQL("substr(sha256(pg_catalog.convert_to({} || {}, 'UTF8')), 1, {})").format(
         sql.Literal(declaration.generation + ":"),
         row_text(declaration, row),
         sql.Literal(_HASH_BYTES),

@@ -19,7 +19,7 @@ _POSTGRES_WITH_TOAST_IDS = 17
 _CHANGED = sql.SQL('{old}::text COLLATE "C" IS DISTINCT FROM {new}::text')
 
 _CHANGED_TOASTED = sql.SQL("""\
-((pg_column_toast_chunk_id({old}) = pg_column_toast_chunk_id({new})) IS NOT TRUE
+((pg_catalog.pg_column_toast_chunk_id({old}) = pg_catalog.pg_column_toast_chunk_id({new})) IS NOT TRUE
      AND {old}::text COLLATE "C" IS DISTINCT FROM {new}::text)""")
 
 _CREATE = sql.SQL("""\

@@ -119,7 +119,7 @@ def row_is_broken(declaration: Declaration) -> sql.Composed:
     vectors = [sql.Identifier("d", name) for name in declaration.vector_columns]
     broken = _IS_BROKEN.format(
         empty=row_is_empty(declaration, text_row(declaration)),
-        filled=sql.SQL("num_nonnulls({})").format(sql.SQL(", ").join(vectors)),
+        filled=sql.SQL("pg_catalog.num_nonnulls({})").format(sql.SQL(", ").join(vectors)),
         all=sql.Literal(len(vectors)),
         pending=sql.Identifier("d", declaration.pending_column),
         stored=sql.Identifier("d", declaration.hash_column),

@@ -16,8 +16,8 @@ from gte_pg.declaration import (
 # A partition has triggers of its own, which whoever owns it can disable; a table that came to inherit since
 # has none. The function that they call may name a companion that has been renamed, or be owned by somebody
 # who may not read the table any more, or by a superuser, whose rights it would lend to the table's owner; a
-# condition follows a column that was renamed, though another one has its name now. A function with a backslash
-# in it says how that is to be read.
+# condition follows a column that was renamed, though another one has its name now. A function with a
+# backslash in it says how that is to be read.
 _TRIGGERS = """
 SELECT trigger, tree.relid::regclass::text
 FROM (
@@ -30,11 +30,12 @@ WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT 
     WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
       AND p.prosrc = ANY (%(sources)s::text[])
       AND (strpos(p.prosrc, chr(92)) = 0 OR 'standard_conforming_strings=on' = ANY (p.proconfig))
-      AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT') AND NOT EXISTS (
-          SELECT FROM pg_class AS c, pg_roles AS theirs, pg_roles AS own
-          WHERE c.oid = to_regclass(%(table)s) AND own.oid = c.relowner AND theirs.oid = p.proowner
-            AND theirs.rolsuper AND NOT own.rolsuper
-      ))
+      AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT'))
+      AND NOT EXISTS (
+          SELECT FROM pg_class AS c, pg_roles AS lent, pg_roles AS own
+          WHERE c.oid = to_regclass(%(table)s) AND own.oid = c.relowner AND lent.oid = p.proowner
+            AND p.prosecdef AND lent.rolsuper AND NOT own.rolsuper
+      )
       AND (NOT tree.root OR trigger <> %(update_trigger)s OR NOT EXISTS (
           SELECT FROM pg_attribute AS a
           WHERE a.attrelid = tree.relid AND a.attname = ANY (%(source)s::text[]) AND NOT EXISTS (

@@ -33,7 +33,7 @@ def row_mark(declaration: Declaration, row: str) -> sql.Composable:
     if declaration.expression is None:
         return sql.SQL("coalesce({}, '')").format(row_hash(declaration, row))
     version = sql.Identifier(row, "xmin")
-    return sql.SQL("coalesce(convert_to({}::text, 'UTF8'), '')").format(version)
+    return sql.SQL("coalesce(pg_catalog.convert_to({}::text, 'UTF8'), '')").format(version)
 
 
 def mark(declaration: Declaration) -> sql.Composable:

@@ -341,12 +341,19 @@ def test_a_role_needs_no_right_but_on_the_table(
 @pytest.mark.parametrize(
     "made",
     [
-        "CREATE TABLE team.articles_embedding (id bigint PRIMARY KEY, embedding text, embedding_sparse text,"
-        " embedding_hash text, embedding_pending timestamptz, embedding_version int);"
-        "CREATE TRIGGER say BEFORE INSERT ON team.articles_embedding"
-        " FOR EACH ROW EXECUTE FUNCTION team.say()",
-        "ALTER TABLE team.articles RENAME title TO former;"
-        "ALTER TABLE team.articles ADD title team.word",
+        """
+        DROP TABLE team.articles_embedding;
+        CREATE TABLE team.articles_embedding (
+            id bigint PRIMARY KEY, embedding text, embedding_sparse text, embedding_hash text,
+            embedding_pending timestamptz, embedding_version int
+        );
+        CREATE TRIGGER say BEFORE INSERT ON team.articles_embedding
+        FOR EACH ROW EXECUTE FUNCTION team.say()
+        """,
+        """
+        ALTER TABLE team.articles RENAME title TO former;
+        ALTER TABLE team.articles ADD title team.word
+        """,
     ],
     ids=["in the place of the companion", "a cast"],
 )
@@ -372,11 +379,40 @@ def test_a_table_owner_gets_no_rights_of_who_adds_an_embedding(
     """)
     add_embedding(dsn, connection, "team.articles", ("title",), model, layout=layout)
     connection.execute("SET ROLE gte_pg_test_team")
-    if "articles_embedding" in made:
-        connection.execute("DROP TABLE team.articles_embedding")
     connection.execute(made.encode())
     with pytest.raises(psycopg.errors.RaiseException, match="called as gte_pg_test_team"):
         connection.execute("INSERT INTO team.articles (id, title) VALUES (1, 'cat')")
+
+
+def test_functions_that_match_better_than_those_of_postgres_are_not_called(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    """Whoever may make functions in a schema of the search path does not write in everybody's name."""
+    taken = [
+        ("num_nonnulls(text)", "int"),
+        ("num_nonnulls(text, text)", "int"),
+        ("num_nonnulls(vector, sparsevec)", "int"),
+        ("num_nonnulls(vector, sparsevec, bytea)", "int"),
+        ("concat_ws(text, text, text)", "text"),
+        ("convert_to(text, text)", "bytea"),
+        ("pg_column_toast_chunk_id(text)", "oid"),
+        ("differ(varchar, varchar)", "boolean"),
+    ]
+    for signature, kind in taken:
+        connection.execute(
+            f"CREATE FUNCTION public.{signature} RETURNS {kind} LANGUAGE plpgsql IMMUTABLE AS "
+            f"$$ BEGIN RAISE 'called as %', current_user; END $$".encode()
+        )
+    connection.execute("""
+        CREATE OPERATOR public.<> (LEFTARG = varchar, RIGHTARG = varchar, PROCEDURE = public.differ);
+        CREATE TABLE notes (id varchar(9) PRIMARY KEY, title text, body text);
+    """)
+    notes = add_embedding(dsn, connection, "notes", ("title", "body"), model, layout=layout)
+    connection.execute("INSERT INTO notes VALUES ('a', 'cat'), ('b', NULL)")
+    assert drain(connection, notes).encoded == 1
+    connection.execute("UPDATE notes SET id = 'c', title = 'dog' WHERE id = 'a'")
+    assert drain(connection, notes).encoded == 1
+    assert broken_rows(connection, notes.declaration) == 0
 
 
 def test_a_renamed_source_column_is_followed(
