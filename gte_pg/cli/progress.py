@@ -33,7 +33,7 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
     """Show the progress of one embedding as a bar on stderr and return its last value."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gte_pg.cli.database import dsn_option
-from gte_pg.database import connect, load
+from gte_pg.database import connect, load, printable
 from gte_pg.declaration import declared_encoder
 from gte_pg.search import Weights, encode_query, gte_search_call
 from gte_pg.search import search as run_search
@@ -58,5 +58,8 @@ def search(
     grid = Table(*names, "score", "dense", "sparse", box=SIMPLE_HEAD)
     for hit in hits:
         numbers = (hit.score, hit.dense, hit.sparse)
-        grid.add_row(*map(str, hit.key.values()), *(f"{number:.4f}" for number in numbers))
-    Console().print(grid)
+        grid.add_row(
+            *(printable(str(value)) for value in hit.key.values()),
+            *(f"{number:.4f}" for number in numbers),
+        )
+    Console(markup=False).print(grid)

@@ -10,7 +10,7 @@ from gte_pg.cli.database import dsn_option
 from gte_pg.cli.embeddings import find_embeddings
 from gte_pg.cli.problems import noting_problems, raise_problems
 from gte_pg.cli.words import rows, time_of_day
-from gte_pg.database import Connection, Registered, connect
+from gte_pg.database import Connection, Registered, connect, printable
 from gte_pg.errors import DatabaseError
 from gte_pg.sync import Status, list_failures, while_free
 from gte_pg.sync import status as count
@@ -68,7 +68,7 @@ def _print(connection: Connection, registered: Registered) -> None:
     for failure in list_failures(connection, registered, most=_MOST_ERRORS):
         attempts = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
         state = f"parked after {attempts}" if failure.parked else "will be retried"
-        click.echo(f"  row {failure.key}, {state}: {failure.error}")
+        click.echo(f"  row {printable(failure.key)}, {state}: {printable(failure.error)}")
 
 
 def _summary(found: Status) -> str:

@@ -26,7 +26,7 @@ from gte_pg.database.registry import (
     register,
     registered_as,
 )
-from gte_pg.database.said import said
+from gte_pg.database.said import printable, said
 from gte_pg.database.schema import ensure_schema, has_schema, mark_schema, shipped_schema
 from gte_pg.database.source_text import check_source_text
 from gte_pg.database.statements import ask, fill, plain_connection, postgres_version, run
@@ -65,6 +65,7 @@ __all__ = [
     "mark_schema",
     "plain_connection",
     "postgres_version",
+    "printable",
     "register",
     "registered_as",
     "run",

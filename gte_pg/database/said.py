@@ -21,6 +21,8 @@ _HIDDEN = (
     "even where its table has none"
 )
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 # What a worker reads and writes; the schema has other tables, which are nobody else's business.
 _TABLES = ("embedding", "lease", "failure", "throughput", "key_frequency")
 
@@ -34,9 +36,15 @@ def said(error: BaseException) -> str:
         error = error.orig or error
     if isinstance(error, GtePgError):
         return str(error)
-    words = f"Postgres says: {str(error).strip()}"
+    lines = str(error).strip().split("\n")
+    words = "Postgres says: " + "\n".join(map(printable, lines))
     advice = _advice(error) if isinstance(error, psycopg.Error) else ""
     return f"{words}. {advice}" if advice else words
+
+
+def printable(text: str) -> str:
+    """Write control characters as escapes: a terminal obeys those in a key, or in what a trigger raises."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _advice(error: psycopg.Error) -> str:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from gte_pg.database import Connection, Registered
+from gte_pg.database import Connection, Registered, printable
 from gte_pg.database.binary import adapt_binary_arrays
 from gte_pg.encoder import Encoder
 from gte_pg.sync.claim import Batch, Claims
@@ -206,9 +206,8 @@ class Worker:
         sound = [key for key in keys if key not in failing]
         with impatient(self._connection):
             for refusal in failed:
-                logger.warning(
-                    "%s: row %s is set apart: %s", self._registered, refusal.key, refusal.error
-                )
+                row, error = printable(refusal.key), printable(refusal.error)
+                logger.warning("%s: row %s is set apart: %s", self._registered, row, error)
                 record_failure(self._connection, self._registered, refusal)
             forget_failures(self._connection, self._registered, sound)
             count_encoded(self._connection, self._registered, written)
