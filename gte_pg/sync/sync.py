@@ -26,7 +26,7 @@ from gte_pg.sync.key_frequencies import is_due, refresh_key_frequencies
 from gte_pg.sync.locked import ask
 from gte_pg.sync.members import Embeddings, drain, keep_drained
 from gte_pg.sync.once_a_minute import OnceAMinute
-from gte_pg.sync.status import clock, count_pending, status
+from gte_pg.sync.status import clock, count_pending, is_pending_since, status
 from gte_pg.sync.team import Team
 from gte_pg.sync.unguarded import warn_if_unguarded
 
@@ -68,7 +68,8 @@ class Progress:
 def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
     """Encode the rows of one embedding that are pending now, then build its missing search indexes.
 
-    A new embedding gets its companion's rows and the index of its pending rows first.
+    A new embedding gets its companion's rows and the index of its pending rows first. Where the team's limit
+    leaves rows to others, these build the search indexes: rows that come after them cost many times as much.
 
     Yields after every batch and before every index. The last value, stage `done`, says how many of these
     rows are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
@@ -99,7 +100,10 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
             )
             yield progress
     if not team.stop.is_set():
-        for name in _prepare_search(team, registered, progress.encoded):
+        is_cut_short = team.limit.rows == 0 and ask(
+            team, registered, partial(is_pending_since, moment=begun)
+        )
+        for name in _prepare_search(team, registered, progress.encoded, build=not is_cut_short):
             yield replace(progress, stage="indexing", index=name)
     left = ask(team, registered, partial(count_pending, since=begun))
     yield replace(progress, stage="done", left=left)
@@ -178,13 +182,13 @@ def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
 
 
 def _prepare_search(
-    team: Team, registered: Registered, new_rows: int, *, patient: bool = True
+    team: Team, registered: Registered, new_rows: int, *, build: bool = True, patient: bool = True
 ) -> Iterator[str]:
-    """Build what search lacks after so many new vectors; yields each index' name before it is built.
+    """See to what search needs after so many new vectors; yields each index' name before it is built.
 
     No connection is open while one is built: one that is idle for so long may be gone.
     """
-    indexes = search_indexes(registered.declaration)
+    indexes = search_indexes(registered.declaration) if build else []
     missing = ask(team, registered, partial(to_build, indexes=indexes), patient=patient)
     for index in missing:
         yield index.name

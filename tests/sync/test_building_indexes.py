@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -19,7 +20,7 @@ from gte_pg.declaration import (
 )
 from gte_pg.encoder import Encoder
 from gte_pg.errors import DatabaseError
-from gte_pg.sync import Team, status, sync_once, wait_until_synced, watch
+from gte_pg.sync import Limit, Team, status, sync_once, wait_until_synced, watch
 from gte_pg.sync.indexes import (
     build_index,
     is_missing,
@@ -59,6 +60,20 @@ def test_the_search_indexes_come_after_the_vectors(
         ("articles_embedding_pending", True),
         (token_index_name(articles.declaration), True),
     ]
+
+
+@pytest.mark.parametrize("limit", [0, 7])
+def test_a_limit_leaves_the_search_indexes_to_who_encodes_the_last_row(
+    connection: Connection, articles: Registered, limit: int
+) -> None:
+    team = replace(team_of(connection), limit=Limit(limit))
+    *_, done = sync_once(connection, articles, team)
+    assert (done.encoded, done.left) == (limit, 20 - limit)
+    assert connection.execute(_VALID).fetchall() == [("articles_embedding_pending", True)]
+    team.limit.give_back(20 - limit)
+    *_, done = sync_once(connection, articles, team)
+    assert (team.limit.rows, done.left) == (0, 0)
+    assert len(connection.execute(_VALID).fetchall()) == 3
 
 
 def test_a_build_that_was_cancelled_is_repaired(
