@@ -23,8 +23,11 @@ from gte_pg.sync import Progress
 
 
 def show(declaration: Declaration, progress: Iterable[Progress]) -> Progress:
-    """Show the progress of one embedding, a bar on a terminal, else lines; returns its last value."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    """Show the progress of one embedding, a bar on a terminal, else lines; returns its last value.
+
+    Where a program reads stdout it gets its lines, whoever sees stderr.
+    """
+    if all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr)):
         return show_bar(f"{declaration.written}: {declaration.name}", progress)
     return show_lines(declaration, progress)
 
@@ -58,7 +61,9 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
             if last.stage == "indexing":
                 bar.update(task, description=f"building the index {last.index}")
             if last.stage == "done":
-                bar.update(task, description=title)
+                # Rows without text were nothing to do.
+                total = last.encoded + last.left
+                bar.update(task, description=title, total=total, completed=last.encoded)
     return last
 
 
