@@ -68,8 +68,8 @@ class Progress:
 def sync_once(connection: Connection, registered: Registered, team: Team) -> Iterator[Progress]:
     """Encode the rows of one embedding that are pending now, then build its missing search indexes.
 
-    A new embedding gets its companion's rows and the index of its pending rows first. Where the team's limit
-    leaves rows to others, these build the search indexes: rows that come after them cost many times as much.
+    A new embedding gets its companion's rows and the index of its pending rows first. Rows that come after
+    the search indexes cost many times as much: where the team's limit leaves some, these are not built.
 
     Yields after every batch and before every index. The last value, stage `done`, says how many of these
     rows are `left`: failed, locked by somebody all the while, over the limit, or in another worker's lease.
