@@ -261,6 +261,35 @@ def test_a_renamed_table_and_its_removal(connection: Connection, articles: Regis
     connection.execute("UPDATE essays SET title = 'y'; DELETE FROM essays")
 
 
+_CAPTURED = """
+SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE schemaname = 'gte'
+"""
+
+_LONG_VALUES_READ = """
+SELECT idx_scan FROM pg_stat_xact_all_tables
+WHERE relid = (SELECT reltoastrelid FROM pg_class WHERE oid = 'articles'::regclass)
+"""
+
+
+@pytest.mark.parametrize("on_change", ["clear"], indirect=True)
+def test_an_update_of_another_column_does_no_work_however_long_the_text(
+    connection: Connection, articles: Registered
+) -> None:
+    connection.execute(
+        "UPDATE articles SET body = (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 33000) n)"
+        " WHERE id = 1"
+    )
+    drain(connection, articles)
+    connection.execute("SET track_functions = 'all'")
+    with connection.transaction():
+        connection.execute("UPDATE articles SET likes = likes + 1 WHERE id IN (1, 2, 4, 5)")
+        assert connection.execute(_CAPTURED).fetchone() == (0,)
+        if connection.info.server_version >= 170_000:
+            assert connection.execute(_LONG_VALUES_READ).fetchone() == (0,), "a megabyte was read"
+        connection.execute("UPDATE articles SET title = 'x' WHERE id = 1")
+        assert connection.execute(_CAPTURED).fetchone() == (1,)
+
+
 def test_copy_is_captured(connection: Connection, articles: Registered) -> None:
     with connection.cursor().copy("COPY articles (id, title) FROM STDIN") as copy:
         copy.write_row((8, "from copy"))

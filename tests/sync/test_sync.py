@@ -57,6 +57,17 @@ def test_a_second_sync_has_nothing_to_do(connection: Connection, articles: Regis
     assert drain(connection, articles).encoded == 2
 
 
+def test_twenty_updates_before_a_sync_are_one_encoding(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    drain(connection, articles)
+    for n in range(20):
+        connection.execute("UPDATE articles SET title = %s WHERE id = 7", (f"update {n}",))
+    encoded: list[str] = []
+    list(Worker(connection, articles, Interrupted(encoder, encoded.extend)).rounds())
+    assert encoded == ["update 19"]
+
+
 def test_nothing_is_locked_or_open_while_it_encodes(
     dsn: str, connection: Connection, articles: Registered, encoder: Encoder
 ) -> None:
@@ -150,7 +161,7 @@ def test_a_row_that_cannot_be_encoded_stands_alone(
     assert errors == [("13", 1, "unlucky")]
     assert drain(connection, articles).encoded == 0, "a parked row was tried again"
     connection.execute("UPDATE articles SET title = 'better' WHERE id = 13")
-    assert drain(connection, articles).encoded == 1
+    assert Worker(connection, articles, encoder).round() == Round(encoded=1, failed=0, left=0)
     assert connection.execute("SELECT FROM gte.failure").fetchall() == []
 
 
@@ -258,6 +269,29 @@ def test_the_write_back_touches_nothing_else(connection: Connection, articles: R
     drain(connection, articles)
     after = connection.execute("SELECT id, title, body, likes FROM articles ORDER BY id").fetchall()
     assert before == after
+
+
+def test_a_write_transaction_is_short_by_time(
+    connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    connection.execute("INSERT INTO articles SELECT n, 'x' FROM generate_series(21, 1000) n")
+    connection.execute(
+        f"""
+        CREATE TABLE written (xid xid8);
+        CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO written VALUES (pg_current_xact_id());
+            PERFORM pg_sleep(0.002);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER audit AFTER UPDATE ON {vectors_of(articles)}
+            FOR EACH ROW EXECUTE FUNCTION audit();
+    """.encode()
+    )
+    worker = Worker(connection, articles, encoder, batch_rows=1_000)
+    assert worker.round() == Round(encoded=980, failed=0, left=0)
+    sizes = connection.execute("SELECT count(*) FROM written GROUP BY xid ORDER BY xid").fetchall()
+    assert sizes[0] == (256,)
+    assert all(rows < 100 for (rows,) in sizes[3:]), sizes
 
 
 def test_rows_that_a_policy_hides_are_an_error_not_done(

@@ -31,6 +31,7 @@ from gte_pg.sync import (
     list_failures,
     status,
     sync_once,
+    wait_until_synced,
     watch,
 )
 from tests.roles import make_role
@@ -316,3 +317,26 @@ def test_a_backfill_and_fresh_rows_of_several_tables_go_on_side_by_side(
     list(watch(team, load_all))
     assert order.index("fresh") < 10, "the backfill of another table was finished first"
     assert status(connection, notes).pending == 0
+
+
+def test_what_is_written_is_searchable_within_a_second(
+    dsn: str, connection: Connection, articles: Registered, encoder: Encoder
+) -> None:
+    stop = threading.Event()
+    team = Team(dsn, stop, lambda _declaration: encoder)
+    watching = threading.Thread(target=lambda: list(watch(team, load_all)))
+    watching.start()
+    try:
+        assert wait_until_synced(connection, "articles", timeout=60)
+        seconds = []
+        for n in range(5):
+            time.sleep(0.3)  # it has nothing to do by now
+            begun = time.monotonic()
+            connection.execute("UPDATE articles SET title = %s WHERE id = 7", (f"update {n}",))
+            assert wait_until_synced(connection, "articles", timeout=60)
+            seconds.append(time.monotonic() - begun)
+    finally:
+        stop.set()
+        watching.join()
+    # On a machine that is busy with something else one of them may take longer.
+    assert min(seconds) < 1, seconds
