@@ -68,7 +68,7 @@ from gte_pg.sync.indexes import build_index, is_partitioned
     default="columns",
     show_default=True,
     help="columns: the vectors are on the row. companion: in a table beside it, for tables that are "
-    "updated often, have audit triggers, or whose rows must not grow.",
+    "updated often, have audit triggers, are written in REPEATABLE READ, or whose rows must not grow.",
 )
 @click.option(
     "--on-change",

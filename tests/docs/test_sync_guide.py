@@ -1,4 +1,4 @@
-"""docs/sync.md: the role that it makes for workers can do what they do."""
+"""docs/sync.md: the role that it makes for workers can do what they do; what there is to choose is said."""
 
 from __future__ import annotations
 
@@ -58,3 +58,13 @@ def test_its_rights_are_enough(worker: str, connection: Connection) -> None:
         "gte.lease",
     ):
         assert connection.execute(f"SELECT FROM {left}".encode()).rowcount == 0, left
+
+
+def test_what_the_columns_cannot_avoid_is_said_where_people_choose() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    help_of_add = CliRunner().invoke(main, ["add", "--help"]).output
+    for told in (GUIDE, readme, help_of_add):
+        words = " ".join(told.replace("**", "").split())
+        for said in ("audit triggers", "REPEATABLE READ"):
+            assert said in words
+        assert "wider" in words or "rows stay narrow" in words or "rows must not grow" in words
