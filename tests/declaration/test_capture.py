@@ -290,6 +290,36 @@ def test_an_update_of_another_column_does_no_work_however_long_the_text(
         assert connection.execute(_CAPTURED).fetchone() == (1,)
 
 
+def test_what_is_written_to_a_partition_directly_is_captured(
+    dsn: str, connection: Connection, model: str, layout: Layout, on_change: OnChange
+) -> None:
+    connection.execute("""
+        CREATE TABLE articles (id int PRIMARY KEY, title text) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF articles FOR VALUES FROM (0) TO (100);
+        INSERT INTO articles SELECT n, 'title ' || n FROM generate_series(1, 5) AS n;
+    """)
+    articles = add_embedding(
+        dsn, connection, "articles", ("title",), model, layout=layout, on_change=on_change
+    )
+    drain(connection, articles)
+    connection.execute("""
+        CREATE TABLE high PARTITION OF articles FOR VALUES FROM (100) TO (200);
+        INSERT INTO high VALUES (101, 'new');
+        UPDATE low SET title = 'changed' WHERE id = 1;
+        UPDATE low SET title = '' WHERE id = 2;
+        DELETE FROM low WHERE id = 3;
+        UPDATE low SET id = 9 WHERE id = 4;
+    """)
+    with connection.cursor().copy("COPY high (id, title) FROM STDIN") as copy:
+        copy.write_row((102, "from copy"))
+    assert broken_rows(connection, articles.declaration) == 0
+    kept = "kept" if on_change == "keep" else "pending"
+    expected = {101: "pending", 102: "pending", 1: kept, 2: "empty", 9: "encoded", 5: "encoded"}
+    assert {key: state(connection, articles, key) for key in expected} == expected
+    assert drain(connection, articles).encoded == 3
+    assert broken_rows(connection, articles.declaration) == 0
+
+
 def test_copy_is_captured(connection: Connection, articles: Registered) -> None:
     with connection.cursor().copy("COPY articles (id, title) FROM STDIN") as copy:
         copy.write_row((8, "from copy"))
