@@ -55,9 +55,9 @@ END
 $body$;
 
 -- The same, past row-level policies: the ids alone, of rows that the caller may be unable to read. Called for
--- one token after the other, it says which tokens each of these rows has, to roles that may SELECT from the
--- table: where that is too much, revoke EXECUTE on it. NULL where its owner may not read past the policies
--- either, or has rights that the owner of the table has not.
+-- one token after the other, it says which tokens each of these rows has: it is for roles that have been
+-- granted it. NULL where they may not SELECT from the table, and where its owner may not read past the
+-- policies either, or has rights that the owner of the table has not.
 CREATE OR REPLACE FUNCTION gte.rows_past_policies(embedding int, keys int[], OUT tids tid[], OUT parts oid[])
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $body$
@@ -91,17 +91,23 @@ BEGIN
 END
 $body$;
 
--- Who may read a table may know how common its tokens are; nobody else. A view and no policy, as earlier
--- versions had: with one, pg_dump by a role that may read everything would fail. Every search reads it: it is
--- not locked again when it is there.
+REVOKE EXECUTE ON FUNCTION gte.rows_past_policies FROM PUBLIC;
+
+-- Who may read all rows of a table may know how common its tokens are; nobody else. A view and no policy, as
+-- earlier versions had: with one, pg_dump by a role that may read everything would fail. Every search reads
+-- it: it is not locked again when it is there.
 DO $body$
 BEGIN
-    IF to_regclass('gte.visible_key_frequency') IS NULL THEN
-        CREATE VIEW gte.visible_key_frequency WITH (security_barrier) AS
+    IF strpos(pg_get_viewdef(to_regclass('gte.visible_key_frequency')), 'row_security_active') > 0 THEN
+        NULL;
+    ELSE
+        CREATE OR REPLACE VIEW gte.visible_key_frequency WITH (security_barrier) AS
         SELECT f.embedding, f.key, f.rows FROM gte.key_frequency AS f
         WHERE EXISTS (
             SELECT FROM gte.embedding AS e
             WHERE e.id = f.embedding AND has_any_column_privilege(e.relation, 'SELECT')
+                AND (NOT row_security_active(e.vectors)
+                     OR has_function_privilege('gte.rows_past_policies(int, int[])', 'EXECUTE'))
         );
         DROP POLICY IF EXISTS seen_with_its_table ON gte.key_frequency;
         ALTER TABLE gte.key_frequency DISABLE ROW LEVEL SECURITY;
