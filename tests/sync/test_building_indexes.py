@@ -383,7 +383,8 @@ def test_the_keys_of_a_large_table_are_counted_from_a_sample(
     assert after[1] - before[1] < 2_000
     most = connection.execute("SELECT max(rows) FROM gte.key_frequency").fetchone()
     assert most is not None
-    assert 2_000 < most[0] < 18_000
+    # Some 200 rows were looked at, of pages taken at random.
+    assert 800 < most[0] < 30_000
 
 
 def test_keys_are_counted_anew_once_for_a_twentieth_of_the_table(
