@@ -24,6 +24,7 @@ from gte_pg.database import (
     find_table,
     load,
     load_all,
+    plain_connection,
     postgres_version,
     said,
 )
@@ -149,6 +150,11 @@ def _print_next_step(
 
 def _add(dsn: str, present: Registered, wanted: Declaration, *, print_sql: bool = False) -> None:
     def statements(database: sa.Connection) -> list[sql.Composed]:
+        if _find(plain_connection(database), wanted.written, wanted.name) is not None:
+            raise DatabaseError(
+                f"{present}: another command has begun a switch since this one read of it; begin again to "
+                "go on with that"
+            )
         added = add_statements(wanted, postgres=postgres_version(database), standby=True)
         if wanted.layout == "columns":
             return added

@@ -119,6 +119,33 @@ def test_an_alter_while_a_switch_is_under_way_holds_after_it(
     assert is_sound(connection)
 
 
+def test_two_switches_that_begin_at_once_are_one(
+    dsn: str,
+    connection: Connection,
+    articles: Registered,
+    plain_model: str,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def begin() -> None:
+        add_embedding(
+            dsn,
+            connection,
+            "articles",
+            ("title",),
+            plain_model,
+            name="embedding_next",
+            layout=layout,
+        )
+
+    before_transaction(monkeypatch, begin)
+    switch = ("switch", "articles", "--model", plain_model)
+    gte_pg(dsn, *switch, fails="another command has begun a switch since this one read of it")
+    gte_pg(dsn, *switch)
+    assert load(connection, "articles", "embedding").declaration.model == plain_model
+    assert is_sound(connection)
+
+
 def test_a_switch_does_not_go_on_with_an_embedding_of_another_text(
     dsn: str, connection: Connection, articles: Registered, plain_model: str
 ) -> None:
