@@ -35,7 +35,8 @@ class Share:
         self._wary_until = 0.0
         # When it is tried again, if it could not be worked on.
         self._not_before = 0.0
-        # When it was last seen that the work list is whole, and last told that it is drained.
+        # When it was last seen that the work list is whole, and last told that it is drained, unless there
+        # was something to do since.
         self._seen_whole = self._told = -math.inf
 
     @property
@@ -98,6 +99,8 @@ class Share:
         try:
             done = self._worker.round(rows)
             self._wary_until = self._worker.wary_until
+            if done is not None:
+                self._told = -math.inf
         finally:
             limit.give_back(rows - (done.encoded if done else 0))
         return done
@@ -117,11 +120,12 @@ class Share:
     def end(self) -> bool:
         """End it where nothing is left to do, to begin anew with what is pending then; whether to tell so.
 
-        It is told when there was something to do, and again and again where there is not.
+        It is told when something has been done, and again and again where there was nothing to do.
         """
-        if self._worker is None and time.monotonic() - self._told <= _LOOK_SECONDS:
+        self._worker = None
+        if time.monotonic() - self._told <= _LOOK_SECONDS:
             return False
-        self._worker, self._told = None, time.monotonic()
+        self._told = time.monotonic()
         return True
 
 

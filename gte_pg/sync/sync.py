@@ -129,6 +129,8 @@ def watch(team: Team, embeddings: Embeddings) -> Iterator[tuple[Registered, Prog
             )
             continue
         counts.pop(registered, None)
+        if team.stop.is_set():
+            continue  # of many embeddings, much may still be to be told
         unseen[registered] += so_far.encoded
         looked = time.monotonic()
         try:

@@ -23,7 +23,7 @@ from gte_pg.database import (
 )
 from gte_pg.declaration import Declaration
 from gte_pg.encoder import Encoder
-from gte_pg.errors import DatabaseError, ModelError
+from gte_pg.errors import DatabaseError, EncodingError, ModelError
 from gte_pg.sync import (
     Limit,
     Team,
@@ -340,3 +340,55 @@ def test_what_is_written_is_searchable_within_a_second(
         watching.join()
     # On a machine that is busy with something else one of them may take longer.
     assert min(seconds) < 1, seconds
+
+
+@pytest.mark.parametrize("articles", ["columns"], indirect=True)
+def test_a_row_that_stays_parked_is_no_news(
+    connection: Connection,
+    articles: Registered,
+    encoder: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    *_, last = sync_once(connection, articles, team_of(connection))
+    assert last.left == 0
+    connection.execute("UPDATE articles SET title = 'parked' WHERE id = 1")
+    list(Worker(connection, articles, Interrupted(encoder, _refuse)).rounds())
+    assert status(connection, articles).parked == 1
+    asked: list[Registered] = []
+
+    def note(_connection: Connection, registered: Registered) -> int:
+        asked.append(registered)
+        return 1
+
+    monkeypatch.setattr("gte_pg.sync.sync.count_pending", note)
+    monkeypatch.setattr("gte_pg.sync.members._POLL_SECONDS", 0.01)
+    team = replace(team_of(connection), workers=1)
+    threading.Timer(1, team.stop.set).start()
+    list(watch(team, lambda _: [articles]))
+    assert asked == [articles]
+
+
+@pytest.mark.parametrize("articles", ["columns"], indirect=True)
+def test_who_is_told_to_stop_does_not_see_to_all_embeddings_first(
+    connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [articles, *(replace(articles, standby=True, id=articles.id + n) for n in range(1, 9))]
+    team = team_of(connection)
+    asked: list[Registered] = []
+
+    def note(_connection: Connection, registered: Registered) -> int:
+        asked.append(registered)
+        time.sleep(0.5)  # the others are drained by now, and told of
+        team.stop.set()
+        return 0
+
+    connection.execute("UPDATE articles SET title = NULL")
+    assert drain(connection, articles).left == 0
+    monkeypatch.setattr("gte_pg.sync.sync.count_pending", note)
+    list(watch(team, lambda _: many))
+    assert len(asked) == 1
+
+
+def _refuse(texts: list[str]) -> None:
+    if "parked" in texts:
+        raise EncodingError("not today")
