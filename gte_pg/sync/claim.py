@@ -19,7 +19,7 @@ from gte_pg.declaration import key_join, key_text, key_values
 from gte_pg.sync.failures import reading_keys
 from gte_pg.sync.settings import PATIENCE, impatient, walking
 from gte_pg.sync.versions import mark
-from gte_pg.sync.walk import Walk
+from gte_pg.sync.walk import EVER, Walk, Walks
 
 # A lease that ran out this often is split in halves, so that one deadly row ends up alone.
 _SPLIT_AFTER = 2
@@ -92,7 +92,8 @@ _RELEASE = "DELETE FROM gte.lease WHERE id = %s AND attempts = %s"
 # lease and those whose present text has failed and is not to be retried yet.
 _PICK = sql.SQL("""
 WITH last AS (
-    SELECT %(pending)s::timestamptz AS pending, %(last_key)s::text AS key, %(until)s::timestamptz AS until
+    SELECT %(pending)s::timestamptz AS pending, %(last_key)s::text AS key,
+           %(since)s::timestamptz AS since, %(until)s::timestamptz AS until
 ), picked AS MATERIALIZED (
     SELECT {key} AS key, {pending}::text AS pending
     FROM {vectors} AS d
@@ -147,7 +148,8 @@ class Claims:
 
     Newest rows come first, so that a backfill does not delay fresh ones; every eighth batch takes
     the oldest, so that fresh rows do not delay the backfill for ever. Who works `until` a moment of the
-    database's clock is done when none can be claimed that is pending since before.
+    database's clock is done when none can be claimed that is pending since before. `walks` are those of the
+    worker before.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class Claims:
         owner: str,
         lease: timedelta,
         until: datetime | None = None,
+        walks: Walks | None = None,
     ) -> None:
         self._connection = connection
         self._registered = registered
@@ -169,7 +172,8 @@ class Claims:
         }
         self._lock_key = _LOCK_CLASS | registered.id
         self._renew_at = 0.0
-        self._newest, self._oldest = Walk("newest"), Walk("oldest")
+        walks = Walks() if walks is None else walks
+        self._newest, self._oldest = walks.newest, walks.oldest
         self._count = 0
 
     def claim(self, rows: int) -> Batch | None:
@@ -230,12 +234,17 @@ class Claims:
             walk.position = None
         begun = time.monotonic()
         batch = self._pick(walk, rows)
-        walk.begun(time.monotonic() - begun)
+        if walk.since == EVER:
+            walk.begun(time.monotonic() - begun)
+            if batch is None:
+                # As old as this transaction: what it has not seen is younger, or was committed late.
+                (walk.since,) = self._connection.execute("SELECT now()::text").fetchone() or (EVER,)
         return batch
 
     def _pick(self, walk: Walk, rows: int) -> Batch | None:
         pending, last_key = walk.position or (None, None)
-        values = self._values | {"rows": rows, "pending": pending, "last_key": last_key}
+        values = self._values | {"rows": rows, "since": walk.since}
+        values |= {"pending": pending, "last_key": last_key}
         found = self._connection.execute(self._statement(walk), values).fetchone()
         if found is None:
             return None
@@ -251,7 +260,8 @@ class Claims:
             for name in (declaration.pending_column, *(column.name for column in declaration.key))
         ]
         # The rows of a backfill are pending since '-infinity': they are the oldest walk's alone.
-        ahead = "{pending} > '-infinity'" if newest else "{pending} <= (SELECT until FROM last)"
+        ahead = "{pending} >= (SELECT since FROM last) AND "
+        ahead += "{pending} > '-infinity'" if newest else "{pending} <= (SELECT until FROM last)"
         if walk.position is not None:
             ahead += " AND ({columns}) {beyond} ((SELECT pending FROM last), {key})"
         last_key = key_values(declaration, sql.SQL("(SELECT key FROM last)"))

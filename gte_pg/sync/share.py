@@ -14,6 +14,7 @@ from gte_pg.sync.indexes import build_index_until, to_build
 from gte_pg.sync.locked import while_free
 from gte_pg.sync.status import clock, has_pending
 from gte_pg.sync.team import Team
+from gte_pg.sync.walk import Walks
 from gte_pg.sync.worker import Round, Worker
 
 # How soon it is told again that an embedding is drained, and looked whether its work list is whole: an
@@ -29,6 +30,8 @@ class Share:
 
     def __init__(self, team: Team, registered: Registered, turn: threading.Lock) -> None:
         self._team, self._registered, self._turn = team, registered, turn
+        # Where its workers are in the work list, one after the other.
+        self._walks = Walks()
         # On the present connection, or on one that was lost; None while there is nothing to do.
         self._worker: Worker | None = None
         # So long it looks which rows others hold.
@@ -115,6 +118,7 @@ class Share:
             stop=self._team.stop,
             turn=self._turn,
             wary_until=self._wary_until,
+            walks=self._walks,
         )
 
     def end(self) -> bool:

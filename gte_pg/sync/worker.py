@@ -28,6 +28,7 @@ from gte_pg.sync.read import Reader, Text
 from gte_pg.sync.refusals import Refusal
 from gte_pg.sync.settings import impatient
 from gte_pg.sync.throughput import count_encoded
+from gte_pg.sync.walk import Walks
 from gte_pg.sync.write_back import Writer
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class Worker:
     turn. With `until`, a moment of the database's clock, nothing can be claimed any more when all rows
     pending since before are done: on a table that is written all the while, something always is pending.
     Once `stop` is set, what is left of a batch is left to others. Until `wary_until`, by time.monotonic(),
-    it looks which rows others hold before it encodes them: some were held of late.
+    it looks which rows others hold before it encodes them: some were held of late. `walks` are those of the
+    worker before.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Worker:
         stop: threading.Event | None = None,
         turn: threading.Lock | None = None,
         wary_until: float = 0,
+        walks: Walks | None = None,
     ) -> None:
         registered.declaration.check_model(encoder.identity)
         adapt_binary_arrays(connection)
@@ -91,7 +94,9 @@ class Worker:
         self._reader = Reader(connection, registered.declaration)
         self._writer = Writer(connection, registered)
         owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._claims = Claims(connection, registered, owner=owner, lease=lease, until=until)
+        self._claims = Claims(
+            connection, registered, owner=owner, lease=lease, until=until, walks=walks
+        )
         self._batch_rows = batch_rows
         self._stop = stop if stop is not None else threading.Event()
         # How often in a row the oldest rows were held by somebody, and since when.
