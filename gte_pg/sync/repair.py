@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import psycopg
 from psycopg import sql
 
 from gte_pg.database import Connection, Registered, fill
@@ -24,6 +25,9 @@ from gte_pg.sync.settings import looking_up
 from gte_pg.sync.triggers import make_triggers, missing_triggers, trigger_statements
 
 _ROWS_PER_TRANSACTION = 1_000
+
+# Rows that others hold are waited for, in the end one by one: who waits for long must not hold any.
+_PATIENCE = "100ms"
 
 # The triggers do the rest: they take the vector away, or leave a row without text alone.
 _MEND_ROW = sql.SQL("""
@@ -76,10 +80,17 @@ def repair(connection: Connection, registered: Registered) -> Repaired:
 
     def mend(start: int, stop: int) -> Written:
         values = {"keys": [row.key for row in broken[start:stop]]}
-        # Rows that others hold are waited for.
-        settings = {WRITE_BACK_SETTING: declaration.name, "lock_timeout": "0"}
-        with looking_up(connection, declaration, **settings):
-            return Written(sum(connection.execute(one, values).rowcount for one in statements), [])
+        patience = "0" if stop - start == 1 else _PATIENCE
+        settings = {WRITE_BACK_SETTING: declaration.name, "lock_timeout": patience}
+        try:
+            with looking_up(connection, declaration, **settings):
+                mended = sum(connection.execute(one, values).rowcount for one in statements)
+                return Written(mended, [])
+        except psycopg.errors.LockNotAvailable:
+            middle = (start + stop) // 2
+            return write_apart(broken, start, middle, mend) + write_apart(
+                broken, middle, stop, mend
+            )
 
     mended, refusals = 0, list[Refusal]()
     for start in range(0, len(broken), _ROWS_PER_TRANSACTION):

@@ -17,6 +17,7 @@ from gte_pg.database import Connection, Registered, connect, load_all
 from gte_pg.declaration import Layout, trigger_names
 from gte_pg.errors import DeclarationError
 from gte_pg.sync import Team, count_broken, missing_triggers, repair, status, watch
+from gte_pg.sync.triggers import make_triggers
 from tests.roles import make_role
 from tests.tables import ARTICLES, add_embedding, drain
 
@@ -239,6 +240,33 @@ def test_a_repair_that_waits_is_ended_by_ctrl_c(
         repairing.send_signal(signal.SIGINT)
         _, said = repairing.communicate(timeout=20)
     assert (repairing.returncode, b"Aborted" in said) == (1, True)
+
+
+def test_nobody_waits_for_a_repair_that_waits_for_a_row(
+    dsn: str, connection: Connection, articles: Registered
+) -> None:
+    connection.execute("ALTER TABLE articles DISABLE TRIGGER USER")
+    connection.execute("UPDATE articles SET title = 'x'")
+    make_triggers(connection, articles)
+    mended: list[int] = []
+
+    def mend() -> None:
+        with connect(dsn) as own:
+            mended.append(repair(own, articles).rows)
+
+    with connect(dsn) as application, application.transaction():
+        application.execute("UPDATE articles SET title = 'y' WHERE id = 10")
+        repairing = threading.Thread(target=mend)
+        repairing.start()
+        until = time.monotonic() + 10
+        while status(connection, articles).pending < 9 and time.monotonic() < until:
+            time.sleep(0.05)
+        connection.execute("SET lock_timeout = '1s'")
+        connection.execute("UPDATE articles SET title = 'z' WHERE id < 10")
+        assert repairing.is_alive()
+    repairing.join(20)
+    assert mended == [9]
+    assert count_broken(connection, articles) == 0
 
 
 @pytest.mark.parametrize("layout", ["columns"])
