@@ -37,8 +37,9 @@ _MOST_BLOCKED = 50
 
 _RETRY_SECONDS = (0.5, 1, 2, 5, 10)
 
-# How soon a new embedding is found.
+# How soon a new embedding is found: to ask for very many takes long.
 _ASK_SECONDS = 1
+_TIMES_ITS_COST = 10
 
 # How often a team that is to drain its embeddings and leave tries to come back to a lost database.
 _MOST_LOST = 10
@@ -165,7 +166,7 @@ class _Member:
         for share in self._shares.values():
             share.give_back(connection)
         blocked = 0
-        embeddings, asked = self._embeddings(connection), time.monotonic()
+        embeddings, ask_at = self._ask(connection)
         while not self._is_over():
             done = [self._round(connection, one) for one in embeddings]
             rounds = [one for one in done if one is not None]
@@ -178,8 +179,17 @@ class _Member:
                 return
             if not rounds:
                 stop.wait(_POLL_SECONDS)
-            if self._forever and time.monotonic() - asked > _ASK_SECONDS:
-                embeddings, asked = self._embeddings(connection), time.monotonic()
+            if self._forever and time.monotonic() > ask_at:
+                embeddings, ask_at = self._ask(connection)
+
+    def _ask(self, connection: Connection) -> tuple[list[Registered], float]:
+        """Return the embeddings, and when to ask again, by time.monotonic()."""
+        asked = time.monotonic()
+        embeddings = self._embeddings(connection)
+        # Those that are gone, or changed, are not kept, nor are their encoders.
+        self._shares = {one: share for one, share in self._shares.items() if one in embeddings}
+        now = time.monotonic()
+        return embeddings, now + max(_ASK_SECONDS, _TIMES_ITS_COST * (now - asked))
 
     def _round(self, connection: Connection, registered: Registered) -> Round | None:
         if registered not in self._shares:

@@ -343,6 +343,23 @@ def test_what_is_written_is_searchable_within_a_second(
 
 
 @pytest.mark.parametrize("articles", ["columns"], indirect=True)
+def test_where_it_takes_long_to_ask_for_the_embeddings_it_is_done_seldom(
+    connection: Connection, articles: Registered
+) -> None:
+    team, asked = replace(team_of(connection), workers=1), 0
+
+    def embeddings(_connection: Connection) -> list[Registered]:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.3)
+        return [articles]
+
+    threading.Timer(2.5, team.stop.set).start()
+    list(watch(team, embeddings))
+    assert asked == 1
+
+
+@pytest.mark.parametrize("articles", ["columns"], indirect=True)
 def test_a_row_that_stays_parked_is_no_news(
     connection: Connection,
     articles: Registered,
