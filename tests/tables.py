@@ -75,7 +75,7 @@ def add_embedding(
 
 def drain(connection: Connection, registered: Registered) -> Progress:
     """Encode all that is pending, and return the last progress."""
-    *_, last = sync_once(connection, registered, team_of(connection))
+    *_, last = sync_once(connection, registered, replace(team_of(connection), workers=1))
     return last
 
 

@@ -86,9 +86,7 @@ def sync_once(connection: Connection, registered: Registered, team: Team) -> Ite
     if ask(team, registered, partial(to_build, indexes=[queue])):
         yield replace(progress, stage="indexing", index=queue.name)
         _build_queue(team, registered, queue)
-    # Before any is recorded: after a change of the primary key all are forgotten.
-    _forget_stale(team, registered)
-    pending = ask(team, registered, count_pending)
+    pending = ask(team, registered, count_pending if team.stop.is_set() else _forget_and_count)
     progress = replace(progress, stage="encoding", pending=pending)
     yield progress
     if progress.pending:
@@ -138,7 +136,7 @@ def watch(team: Team, embeddings: Embeddings) -> Iterator[tuple[Registered, Prog
                 for name in _prepare_search(team, registered, unseen[registered], patient=False):
                     yield registered, replace(so_far, stage="indexing", index=name)
                 if forgotten.is_due(registered.id):
-                    _forget_stale(team, registered, patient=False)
+                    ask(team, registered, forget_stale_failures, patient=False)
                 # What was told while it took so long is all seen to by now.
                 not_before[registered] = time.monotonic() + _LEAST_PAUSE
                 del unseen[registered]
@@ -183,6 +181,12 @@ def _build_queue(team: Team, registered: Registered, queue: Index) -> None:
         team.stop.wait(_OTHERS_SECONDS)
 
 
+def _forget_and_count(connection: Connection, registered: Registered) -> int:
+    # Before any failure is recorded: after a change of the primary key all are forgotten.
+    forget_stale_failures(connection, registered)
+    return count_pending(connection, registered)
+
+
 def _prepare_search(
     team: Team, registered: Registered, new_rows: int, *, build: bool = True, patient: bool = True
 ) -> Iterator[str]:
@@ -190,25 +194,22 @@ def _prepare_search(
 
     No connection is open while one is built: one that is idle for so long may be gone.
     """
-    indexes = search_indexes(registered.declaration) if build else []
-    missing = ask(team, registered, partial(to_build, indexes=indexes), patient=patient)
+
+    def lacks(connection: Connection, registered: Registered) -> tuple[list[Index], bool]:
+        indexes = search_indexes(registered.declaration) if build else []
+        missing = to_build(connection, registered, indexes)
+        return missing, bool(missing) or is_due(connection, registered, new_rows)
+
+    missing, is_old = ask(team, registered, lacks, patient=patient)
     for index in missing:
         yield index.name
         if not build_index_until(team.stop, team.dsn, registered, index):
             return  # told to stop, or somebody else is building it
-    is_old = bool(missing) or ask(
-        team, registered, partial(is_due, new_rows=new_rows), patient=patient
-    )
     if is_old:
         with connect(team.dsn) as connection:
             if missing:
                 update_statistics(connection, registered.declaration)
             refresh_key_frequencies(connection, registered)
-
-
-def _forget_stale(team: Team, registered: Registered, *, patient: bool = True) -> None:
-    if not team.stop.is_set():
-        ask(team, registered, forget_stale_failures, patient=patient)
 
 
 def _is_there(team: Team, embeddings: Embeddings, registered: Registered) -> bool:

@@ -290,7 +290,6 @@ def test_a_write_transaction_is_short_by_time(
     worker = Worker(connection, articles, encoder, batch_rows=1_000)
     assert worker.round() == Round(encoded=980, failed=0, left=0)
     sizes = connection.execute("SELECT count(*) FROM written GROUP BY xid ORDER BY xid").fetchall()
-    assert sizes[0] == (256,)
     assert all(rows < 100 for (rows,) in sizes[3:]), sizes
 
 
