@@ -18,11 +18,12 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## start a Postgres, make this machine's Python documentation searchable, ask it a question
 	$(BIN)/gte-pg demo $(if $(QUERY),"$(QUERY)")
 
-test: $(VENV)/.installed  ## run every test on a real Postgres
+test: $(VENV)/.installed  ## run the tests on a real Postgres
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-stress: $(VENV)/.installed  ## let applications, workers and trouble loose on a Postgres, and check every vector meanwhile
+stress: $(VENV)/.installed  ## let applications, workers and trouble loose on a Postgres, and check every vector; then the longest tests
 	$(BIN)/python -m tests.stress $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+	$(BIN)/python -m pytest -m long
 
 check: $(VENV)/.installed  ## format, lint, types, layers, tests
 	$(BIN)/ruff format --check .
