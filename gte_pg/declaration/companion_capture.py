@@ -23,6 +23,8 @@ from gte_pg.declaration.trigger import Trigger, function_body, pinned_settings, 
 # has its key by now. The table is asked by its oid, so that it may be renamed. Unlike the conditions of
 # triggers, this text does not follow a renamed source column: then every change counts as one of the
 # text, and a worker finds out which rows have none.
+# Where policies bind the owner too, a row that has the key may be hidden. Its own trigger, if it was first,
+# has left no vector there: such a companion row stays, and the worker that looks for its text knows.
 # What an application's AFTER trigger writes to the row is looked at before the statement that it fired for.
 # So a row moves along only with a vector of its present text, and one that is pending and has no text is
 # looked at again.
@@ -75,6 +77,12 @@ BEGIN
     ELSIF TG_OP IN ('UPDATE', 'DELETE') THEN
         EXECUTE 'SELECT count(*) > 0 FROM ' || coalesce(pg_partition_root(TG_RELID), TG_RELID)::regclass
             || {of_key} INTO taken USING {old_key};
+        IF NOT taken AND row_security_active(coalesce(pg_partition_root(TG_RELID), TG_RELID)) THEN
+            UPDATE {vectors} AS v
+            SET {pending} = coalesce(v.{pending}, '-infinity'), {version} = v.{version} + 1
+            WHERE {v_is_old} AND v.{stored} IS NULL;
+            taken := FOUND;
+        END IF;
         IF moved AND NOT taken THEN
             UPDATE {vectors} AS v SET {move}, {version} = v.{version} + 1
             WHERE {v_is_old} AND NOT EXISTS (SELECT FROM {vectors} AS v WHERE {v_is_new})

@@ -469,10 +469,42 @@ def test_a_table_owner_gets_no_rights_of_who_adds_an_embedding(
         connection.execute("INSERT INTO team.articles (id, title) VALUES (1, 'cat')")
 
 
+@pytest.mark.parametrize("layout", ["companion"])
+def test_no_row_is_lost_where_policies_hide_rows_from_the_owner_too(
+    dsn: str, connection: Connection, model: str, layout: Layout, on_change: OnChange
+) -> None:
+    for role in ("owner", "application"):
+        make_role(connection, f"gte_pg_test_{role}")
+    connection.execute("""
+        CREATE TABLE notes (id int PRIMARY KEY DEFERRABLE, title text);
+        ALTER TABLE notes OWNER TO gte_pg_test_owner;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON notes TO gte_pg_test_application;
+        ALTER TABLE notes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+        CREATE POLICY all_rows ON notes TO gte_pg_test_application USING (true);
+        INSERT INTO notes SELECT n, 'title ' || n FROM generate_series(1, 5) AS n;
+    """)
+    notes = add_embedding(
+        dsn, connection, "notes", ("title",), model, layout=layout, on_change=on_change
+    )
+    drain(connection, notes)
+    connection.execute("SET ROLE gte_pg_test_application")
+    connection.execute("UPDATE notes SET id = id + 1")
+    connection.execute("DELETE FROM notes WHERE id = 3")
+    connection.execute("RESET ROLE")
+    drain(connection, notes)
+    connection.execute("SET ROLE gte_pg_test_application")
+    connection.execute("DELETE FROM notes WHERE id = 5")
+    connection.execute("RESET ROLE")
+    assert broken_rows(connection, notes.declaration) == 0
+    keys = connection.execute("SELECT array_agg(id ORDER BY id) FROM notes_embedding").fetchone()
+    assert keys == ([2, 4, 6],)
+
+
 def test_functions_that_match_better_than_those_of_postgres_are_not_called(
     dsn: str, connection: Connection, model: str, layout: Layout
 ) -> None:
     """Whoever may make functions in a schema of the search path does not write in everybody's name."""
+    make_role(connection, "gte_pg_test_owner")
     taken = [
         ("num_nonnulls(text)", "int"),
         ("num_nonnulls(text, text)", "int"),
