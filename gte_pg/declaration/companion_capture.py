@@ -122,17 +122,28 @@ END""")
 _REVOKE = sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC")
 
 # A member of the role that owns the table may not give the function away, where that role may make nothing
-# in the schema gte: it stays the member's.
+# in the schema gte: it stays the member's. An owner who may not use the schema of their own table could not
+# write to the companion.
 _GIVE_TO_OWNER = sql.SQL("""\
 DO $owner$
 DECLARE
+    companion regclass := to_regclass({vectors});
+    function regprocedure := to_regprocedure({signature});
     owner oid := (SELECT relowner FROM pg_catalog.pg_class WHERE oid = to_regclass({relation}));
+    home oid := (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = companion);
 BEGIN
-    IF owner <> (SELECT relowner FROM pg_catalog.pg_class WHERE oid = to_regclass({vectors})) THEN
-        EXECUTE format('ALTER TABLE %s OWNER TO %I', {vectors}, pg_get_userbyid(owner));
+    IF owner <> (SELECT relowner FROM pg_catalog.pg_class WHERE oid = companion) THEN
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %I', companion, pg_get_userbyid(owner));
     END IF;
-    IF owner <> (SELECT proowner FROM pg_catalog.pg_proc WHERE oid = to_regprocedure({signature})) THEN
-        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', {signature}, pg_get_userbyid(owner));
+    IF owner <> (SELECT proowner FROM pg_catalog.pg_proc WHERE oid = function) THEN
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %I', function, pg_get_userbyid(owner));
+    END IF;
+    IF NOT has_schema_privilege(owner, home, 'USAGE') THEN
+        RAISE EXCEPTION '% owns the table % and may not use its schema: no write to it would succeed',
+            pg_get_userbyid(owner), {relation}
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I;', home::regnamespace,
+                                           pg_get_userbyid(owner));
     END IF;
 EXCEPTION WHEN insufficient_privilege THEN
     NULL;

@@ -30,7 +30,10 @@ WHERE (tree.root OR NOT trigger = ANY (%(statement_triggers)s::text[])) AND NOT 
     WHERE t.tgrelid = tree.relid AND t.tgname = trigger AND t.tgenabled = 'A'
       AND p.prosrc = ANY (%(sources)s::text[])
       AND (strpos(p.prosrc, chr(92)) = 0 OR 'standard_conforming_strings=on' = ANY (p.proconfig))
-      AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT'))
+      AND (NOT p.prosecdef OR has_table_privilege(p.proowner, to_regclass(%(table)s), 'SELECT') AND (
+          SELECT has_schema_privilege(p.proowner, c.relnamespace, 'USAGE') FROM pg_class AS c
+          WHERE c.oid = to_regclass(%(table)s)
+      ))
       AND NOT EXISTS (
           SELECT FROM pg_class AS c, pg_roles AS lent, pg_roles AS own
           WHERE c.oid = to_regclass(%(table)s) AND own.oid = c.relowner AND lent.oid = p.proowner

@@ -135,6 +135,34 @@ def test_a_table_that_was_given_away_does_not_keep_a_superusers_rights(
 
 
 @pytest.mark.parametrize("layout", ["companion"])
+def test_an_owner_who_may_not_use_the_schema_of_a_table_is_told_of(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    """The triggers write with that role's rights: applications would be in trouble, and not know why."""
+    make_role(connection, "gte_pg_test_owner")
+    connection.execute("""
+        CREATE SCHEMA app;
+        CREATE TABLE app.articles (id int PRIMARY KEY, title text);
+        ALTER TABLE app.articles OWNER TO gte_pg_test_owner;
+    """)
+    add = ["add", "app.articles", "--source", "title", "--model", model, "--layout", layout]
+    added = CliRunner().invoke(main, [*add, "--dsn", dsn])
+    assert added.exit_code == 1
+    assert "GRANT USAGE ON SCHEMA app TO gte_pg_test_owner" in added.stderr
+    connection.execute("GRANT USAGE ON SCHEMA app TO gte_pg_test_owner")
+    added = CliRunner().invoke(main, [*add, "--dsn", dsn])
+    assert added.exit_code == 0, added.output
+    connection.execute("INSERT INTO app.articles VALUES (1, 'one')")
+    (articles,) = load_all(connection)
+    assert missing_triggers(connection, articles) == []
+    connection.execute("REVOKE USAGE ON SCHEMA app FROM gte_pg_test_owner")
+    assert len(missing_triggers(connection, articles)) == 4
+    repaired = CliRunner().invoke(main, ["sync", "--repair", "--dsn", dsn])
+    assert repaired.exit_code == 1
+    assert "GRANT USAGE ON SCHEMA app TO gte_pg_test_owner" in repaired.stderr
+
+
+@pytest.mark.parametrize("layout", ["companion"])
 @pytest.mark.parametrize(
     ("table", "change"),
     [
