@@ -37,10 +37,10 @@ DECLARE
     other regprocedure := to_regprocedure({signature});
 BEGIN
     IF other IS NOT NULL THEN
-        EXECUTE format('DROP FUNCTION %s', other);
+        EXECUTE pg_catalog.format('DROP FUNCTION %s', other);
     END IF;
 EXCEPTION WHEN dependent_objects_still_exist THEN
-    EXECUTE format('ALTER FUNCTION %s RENAME TO %I', other, 'capture_' || other::oid);
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s RENAME TO capture_%s', other, other::oid);
 END
 $way$""")
 

@@ -42,11 +42,11 @@ BEGIN
         SELECT tgname FROM pg_catalog.pg_trigger
         WHERE tgrelid = to_regclass({relation}) AND tgfoid = ANY (functions) AND tgparentid = 0
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', trigger, to_regclass({relation}));
+        EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', trigger, to_regclass({relation}));
     END LOOP;
     FOREACH function IN ARRAY coalesce(functions, '{{}}') LOOP
         BEGIN
-            EXECUTE 'DROP FUNCTION ' || function;
+            EXECUTE pg_catalog.format('DROP FUNCTION %s', function);
         EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
             NULL;
         END;

@@ -33,7 +33,7 @@ JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %(column)s
 JOIN pg_attribute AS held ON held.attrelid = i.indexrelid AND held.attnum = 1
 WHERE i.indrelid = to_regclass(%(table)s) AND m.amname = %(method)s
   AND CASE %(method)s WHEN 'btree' THEN i.indkey[0] = a.attnum
-          AND pg_get_expr(i.indpred, i.indrelid) = format('(%%I IS NOT NULL)', a.attname)
+          AND pg_get_expr(i.indpred, i.indrelid) = pg_catalog.format('(%%I IS NOT NULL)', a.attname)
       ELSE i.indpred IS NULL END
   AND (%(method)s <> 'hnsw' OR o.opcname = %(operator_class)s AND held.atttypmod = %(dimensions)s)
   AND EXISTS (

@@ -513,6 +513,11 @@ def test_functions_that_match_better_than_those_of_postgres_are_not_called(
         ("concat_ws(text, text, text)", "text"),
         ("convert_to(text, text)", "bytea"),
         ("pg_column_toast_chunk_id(text)", "oid"),
+        ("format(text, name)", "text"),
+        ("format(text, name, regclass)", "text"),
+        ("format(text, regclass, name)", "text"),
+        ("format(text, regprocedure, name)", "text"),
+        ("format(text, regprocedure)", "text"),
         ("differ(varchar, varchar)", "boolean"),
     ]
     for signature, kind in taken:
@@ -523,6 +528,7 @@ def test_functions_that_match_better_than_those_of_postgres_are_not_called(
     connection.execute("""
         CREATE OPERATOR public.<> (LEFTARG = varchar, RIGHTARG = varchar, PROCEDURE = public.differ);
         CREATE TABLE notes (id varchar(9) PRIMARY KEY, title text, body text);
+        ALTER TABLE notes OWNER TO gte_pg_test_owner;
     """)
     notes = add_embedding(dsn, connection, "notes", ("title", "body"), model, layout=layout)
     connection.execute("INSERT INTO notes VALUES ('a', 'cat'), ('b', NULL)")
@@ -530,6 +536,8 @@ def test_functions_that_match_better_than_those_of_postgres_are_not_called(
     connection.execute("UPDATE notes SET id = 'c', title = 'dog' WHERE id = 'a'")
     assert drain(connection, notes).encoded == 1
     assert broken_rows(connection, notes.declaration) == 0
+    for statement in remove_statements(notes.declaration):
+        connection.execute(statement)
 
 
 def test_a_renamed_source_column_is_followed(
