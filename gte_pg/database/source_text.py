@@ -73,6 +73,21 @@ _CREATE_TRIAL = sql.SQL(
 )
 _TRY = sql.SQL("ALTER TABLE {trial} ADD {text} text GENERATED ALWAYS AS ({expression}) STORED")
 
+# The triggers of a companion make the text with the rights of the table's owner. Where Postgres notes what
+# an expression needs, at the column or at its default, depends on its version.
+_NOT_THE_OWNERS = """
+SELECT p.oid::regprocedure::text FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.refobjid
+WHERE d.refclassid = 'pg_proc'::regclass
+  AND (d.classid = 'pg_class'::regclass AND d.objid = %(trial)s::regclass
+       OR d.classid = 'pg_attrdef'::regclass
+          AND d.objid IN (SELECT oid FROM pg_attrdef WHERE adrelid = %(trial)s::regclass))
+  AND NOT (has_schema_privilege(%(owner)s::name, p.pronamespace, 'USAGE')
+           AND has_function_privilege(%(owner)s::name, p.oid, 'EXECUTE'))
+ORDER BY 1
+"""
+
+_OWNER = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = %(table)s::regclass"
+
 
 def check_source_text(connection: Connection, declaration: Declaration) -> None:
     """Raise DeclarationError unless a trigger can make the text of the table's rows.
@@ -140,6 +155,8 @@ def _check_layout(connection: Connection, declaration: Declaration, table: str) 
 
 
 def _try_expression(connection: Connection, declaration: Declaration) -> None:
+    table = declaration.relation.as_string()
+    owner = connection.exec_driver_sql(_OWNER, {"table": table}).scalar_one()
     savepoint = connection.begin_nested()
     try:
         trial = sql.Identifier(_TRIAL)
@@ -154,10 +171,18 @@ def _try_expression(connection: Connection, declaration: Declaration) -> None:
             connection,
             _TRY.format(trial=trial, text=trial, expression=row_text(declaration, _TRIAL)),
         )
+        named = {"trial": f"pg_temp.{_TRIAL}", "owner": owner}
+        refused = connection.exec_driver_sql(_NOT_THE_OWNERS, named).scalars().all()
+        if refused and declaration.layout == "companion":
+            raise DeclarationError(
+                f"{owner}, who owns {table}, may not call {', '.join(refused)}, and with that role's "
+                "rights the triggers of a companion make the text: GRANT them USAGE on its schema, and "
+                "EXECUTE"
+            )
     except DBAPIError as error:
         raise DeclarationError(
             f"the expression {declaration.expression!r} cannot be the text of "
-            f"{declaration.relation.as_string()}: {str(error.orig).splitlines()[0]}. It is an immutable "
+            f"{table}: {str(error.orig).splitlines()[0]}. It is an immutable "
             "SQL expression on columns of the row: {title} || ' ' || {year}::text. What is not Postgres' "
             "own is named with its schema: public.unaccented({title})"
         ) from error

@@ -163,6 +163,37 @@ def test_an_owner_who_may_not_use_the_schema_of_a_table_is_told_of(
 
 
 @pytest.mark.parametrize("layout", ["companion"])
+def test_an_expression_that_the_owner_of_a_table_may_not_use_is_refused(
+    dsn: str, connection: Connection, model: str, layout: Layout
+) -> None:
+    make_role(connection, "gte_pg_test_owner")
+    connection.execute("""
+        CREATE SCHEMA app;
+        CREATE FUNCTION app.loud(text) RETURNS text IMMUTABLE RETURN upper($1);
+        REVOKE EXECUTE ON FUNCTION app.loud FROM PUBLIC;
+        CREATE TABLE articles (id int PRIMARY KEY, title text);
+        ALTER TABLE articles OWNER TO gte_pg_test_owner;
+    """)
+    expression = ["--expression", "app.loud({title})"]
+    add = ["add", "articles", *expression, "--model", model, "--layout", layout, "--dsn", dsn]
+    only_one_right = (
+        "GRANT USAGE ON SCHEMA app TO gte_pg_test_owner",
+        "REVOKE USAGE ON SCHEMA app FROM gte_pg_test_owner;"
+        "GRANT EXECUTE ON FUNCTION app.loud TO gte_pg_test_owner",
+    )
+    for granted in only_one_right:
+        connection.execute(granted.encode())
+        added = CliRunner().invoke(main, add)
+        assert added.exit_code == 1
+        assert "gte_pg_test_owner, who owns" in added.stderr
+        assert "may not call app.loud(text)" in added.stderr
+    connection.execute("GRANT USAGE ON SCHEMA app TO gte_pg_test_owner")
+    added = CliRunner().invoke(main, add)
+    assert added.exit_code == 0, added.output
+    connection.execute("INSERT INTO articles VALUES (1, 'one')")
+
+
+@pytest.mark.parametrize("layout", ["companion"])
 @pytest.mark.parametrize(
     ("table", "change"),
     [
