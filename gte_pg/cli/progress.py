@@ -59,7 +59,7 @@ def show_bar(title: str, progress: Iterable[Progress]) -> Progress:
             if last.stage == "copying keys":
                 bar.update(task, description=f"copying the keys of {title}")
             if last.stage == "indexing":
-                bar.update(task, description=f"building the index {last.index}")
+                bar.update(task, description=f"building the index {last.index}", refresh=True)
             if last.stage == "done":
                 # Rows without text were nothing to do.
                 total = last.encoded + last.left

@@ -20,4 +20,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP VIEW IF EXISTS gte.visible_key_frequency")
     op.execute("ALTER TABLE gte.embedding DROP COLUMN vectors, DROP COLUMN on_change")
