@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -16,6 +17,12 @@ DATA = Path(__file__).parent / "data"
 def pytest_configure() -> None:
     # A shell that runs the tests in the background has Ctrl-C ignored, by us and by what we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    # A part of each test is waiting: for a server that starts, a lock, a moment that has to pass.
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")

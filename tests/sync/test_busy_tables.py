@@ -84,7 +84,7 @@ def test_watching_does_not_encode_held_rows_again_and_again(
         application.execute(f"SELECT FROM {vectors} FOR UPDATE".encode())
         watching.start()
         time.sleep(3)
-    team.stop.set()
+        team.stop.set()
     watching.join()
     assert len(encoded) == 20
 
