@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from gte_pg.cli import main
 from gte_pg.database import Connection, connect
 from gte_pg.encoder import Encoder
 from tests.tables import ARTICLES
@@ -125,11 +127,17 @@ def test_search_by_weights_and_limit(application: Connection, empty_dsn: str, mo
     application.execute("INSERT INTO articles SELECT n, 'cat ' || n FROM generate_series(1, 30) n")
     gte_pg("add", "articles", "--source", "title,body", "--model", model, dsn=empty_dsn)
     gte_pg("sync", dsn=empty_dsn)
-    search = ("search", "articles", "cat 7", "--json", "--dsn", empty_dsn)
-    assert len(lines(gte_pg(*search, "--limit", "3"))) == 3
+
+    def search(*options: str) -> list[dict[str, Any]]:
+        arguments = ["search", "articles", "cat 7", "--json", "--dsn", empty_dsn, *options]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert len(search("--limit", "3")) == 3
     for dense, sparse in (("1", "0"), ("0", "1"), ("0.5", "2")):
         weights = ("--dense-weight", dense, "--sparse-weight", sparse)
-        fast, exact = lines(gte_pg(*search, *weights)), lines(gte_pg(*search, *weights, "--exact"))
+        fast, exact = search(*weights), search(*weights, "--exact")
         assert fast == exact
         for hit in fast:
             expected = float(dense) * hit["dense"] + float(sparse) * hit["sparse"]
