@@ -98,9 +98,8 @@ REVOKE EXECUTE ON FUNCTION gte.rows_past_policies FROM PUBLIC;
 -- it: it is not locked again when it is there.
 DO $body$
 BEGIN
-    IF strpos(pg_get_viewdef(to_regclass('gte.visible_key_frequency')), 'row_security_active') > 0 THEN
-        NULL;
-    ELSE
+    IF coalesce(strpos(pg_get_viewdef(to_regclass('gte.visible_key_frequency')), 'row_security_active'), 0) = 0
+    THEN
         CREATE OR REPLACE VIEW gte.visible_key_frequency WITH (security_barrier) AS
         SELECT f.embedding, f.key, f.rows FROM gte.key_frequency AS f
         WHERE EXISTS (
