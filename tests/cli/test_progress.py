@@ -69,3 +69,12 @@ def test_a_program_that_reads_stdout_gets_lines_on_a_terminal_too(dsn: str, arti
     assert "rows/s" not in seen
     stages = [json.loads(line)["stage"] for line in lines.splitlines()]
     assert ("encoding" in stages, stages[-1]) == (True, "done")
+
+
+def test_a_name_in_brackets_is_no_markup_of_the_bar(
+    dsn: str, connection: Connection, model: str
+) -> None:
+    connection.execute('CREATE TABLE "[/x]" (id int PRIMARY KEY, title text)')
+    add_embedding(dsn, connection, '"[/x]"', ("title",), model)
+    seen, _ = sync_on_a_terminal(dsn)
+    assert 'public."[/x]": embedding' in seen

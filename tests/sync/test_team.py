@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -34,6 +36,7 @@ from gte_pg.sync import (
     wait_until_synced,
     watch,
 )
+from gte_pg.sync.share import Share
 from tests.roles import make_role
 from tests.tables import Interrupted, add_embedding, drain, team_of
 
@@ -357,6 +360,33 @@ def test_where_it_takes_long_to_ask_for_the_embeddings_it_is_done_seldom(
     threading.Timer(2.5, team.stop.set).start()
     list(watch(team, embeddings))
     assert asked == 1
+
+
+@pytest.mark.parametrize("articles", ["columns"], indirect=True)
+def test_who_watches_forgets_embeddings_that_are_gone(
+    connection: Connection, articles: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[weakref.ref[Share]] = []
+
+    class Noted(Share):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            kept.append(weakref.ref(self))
+
+    monkeypatch.setattr("gte_pg.sync.members.Share", Noted)
+    monkeypatch.setattr("gte_pg.sync.members._ASK_SECONDS", 0)
+    team = replace(team_of(connection), workers=1)
+    left: list[bool] = []
+
+    def embeddings(_connection: Connection) -> list[Registered]:
+        if kept:
+            left.append(kept[0]() is not None)
+        if len(left) == 3:
+            team.stop.set()
+        return [] if kept else [articles]
+
+    list(watch(team, embeddings))
+    assert left == [True, False, False]
 
 
 @pytest.mark.parametrize("articles", ["columns"], indirect=True)
